@@ -1,0 +1,1 @@
+//! Data set + verdict → overlay. Pure.

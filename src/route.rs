@@ -1,0 +1,1 @@
+//! Facts of an instance + rules → destinations. Pure.
