@@ -79,7 +79,8 @@ pub fn normalise(raw: &str) -> Tag {
     match read(&words) {
         Some(row) if PARTS[row].general => Tag::General(PARTS[row].term),
         Some(row) => Tag::Term { term: PARTS[row].term, exact: false },
-        None if names_nothing(&words) => Tag::General(PLACEHOLDER),
+        // A word in another script, or one that lost its characters on the way, is a word nevertheless.
+        None if raw.is_ascii() && names_nothing(&words) => Tag::General(PLACEHOLDER),
         None => unknown(raw),
     }
 }
@@ -316,7 +317,9 @@ mod tests {
 
     #[test]
     fn what_the_table_cannot_read_or_reads_twice_is_unknown() {
-        for raw in ["HAND/WRIST", "HAND\\KNEE", "KNEEHAND", "手", "KNEE REPLACEMENT", "LONG LEG", "L5"] {
+        for raw in
+            ["HAND/WRIST", "HAND\\KNEE", "KNEEHAND", "手", "\u{FFFD}\u{FFFD}", "KNEE REPLACEMENT", "LONG LEG", "L5"]
+        {
             assert_eq!(normalise(raw), Tag::Unknown(raw.to_string()), "{raw}");
         }
         let Tag::Unknown(cut) = normalise(&"A1\u{7}".repeat(100_000)) else { panic!("read") };
