@@ -1,1 +1,4 @@
-//! (to come)
+//! The wire, pure: command sets (PS3.7), association negotiation and PDV reassembly (PS3.8). No socket, no clock.
+
+pub mod command;
+pub mod status;
