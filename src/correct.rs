@@ -5,10 +5,10 @@
 //! keeps what they said before, an item of Contributing Equipment Sequence says who did it. What is written is ASCII, so
 //! the character set of the object does not matter.
 
-use crate::anatomy::Region;
+use crate::anatomy::{Region, term_of_code};
 use crate::dataset::encode::Elements;
 use crate::dataset::walk::{Element, Irregular, MAX_INFLATED, Summary, walk};
-use crate::dataset::{Code, DatasetError, Edit, Encoding, Form, Overlay, code_of_first_item};
+use crate::dataset::{DatasetError, Edit, Encoding, Form, Overlay, code_of_first_item};
 use dicom_core::Tag;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -197,8 +197,9 @@ impl Layout {
             changes.insert("0018,0015".into(), (plan.old_body_part.clone(), region.term().into()));
         }
         if plan.write_region {
-            let (value, meaning) = code(region);
-            changes.insert("0008,2218".into(), (plan.old_region.clone(), format!("SCT {value} {meaning}")));
+            let code = region.code();
+            let new = format!("SCT {} {}", code.value, code.meaning);
+            changes.insert("0008,2218".into(), (plan.old_region.clone(), new));
         }
         Ok(Overlay { edits: edits.merged(), changes })
     }
@@ -290,7 +291,7 @@ impl Plan {
                 let code = code_of_first_item(&f.value, form);
                 match code {
                     _ if no_items => (Said::Nothing, String::new()),
-                    Some(c) if term_of_code(&c) == Some(term) => (Said::Same, String::new()),
+                    Some(c) if term_of_code(&c.scheme, &c.value) == Some(term) => (Said::Same, String::new()),
                     Some(c) => (Said::Other, format!("{} {}", c.scheme, c.value)),
                     None => (Said::Other, "without a code".into()),
                 }
@@ -388,8 +389,8 @@ fn shown(value: &[u8]) -> String {
 }
 
 fn region_sequence(form: Form, region: Region) -> Vec<u8> {
-    let (value, meaning) = code(region);
-    Elements::new(form).sequence(ANATOMIC_REGION, coded(form, value, "SCT", meaning)).finish()
+    let code = region.code();
+    Elements::new(form).sequence(ANATOMIC_REGION, coded(form, code.value, "SCT", code.meaning)).finish()
 }
 
 /// A code sequence item (PS3.3 8.8).
@@ -453,22 +454,4 @@ fn original_item(form: Form, plan: &Plan, layout: &Layout, what: &Correction) ->
 /// Conforms to CS with one value (PS3.5 6.2): at most 16 capitals, digits, spaces and underscores.
 fn conforms_to_cs(value: &[u8]) -> bool {
     value.len() <= 16 && value.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'_'))
-}
-
-// Stand-ins until the table of `anatomy` has them.
-fn code(region: Region) -> (&'static str, &'static str) {
-    match region {
-        Region::Shoulder => ("16982005", "Shoulder"),
-        Region::Elbow => ("16953009", "Elbow"),
-        Region::Hand => ("85562004", "Hand"),
-        Region::Pelvis => ("816092008", "Pelvis"),
-        Region::Knee => ("72696002", "Knee"),
-    }
-}
-
-fn term_of_code(c: &Code) -> Option<&'static str> {
-    if matches!((&*c.scheme, &*c.value), ("SRT" | "SNM3" | "99SDM", "T-D8700")) {
-        return Some("HAND");
-    }
-    Region::ALL.into_iter().find(|r| c.scheme == "SCT" && code(*r).0 == c.value).map(Region::term)
 }
