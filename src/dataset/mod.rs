@@ -1,5 +1,16 @@
 //! The bytes of a data set, read without building it: a bounded walk, the facts of the header, and splicing an overlay.
 
+mod encoding;
+mod error;
+mod facts;
+pub mod file_meta;
+mod source;
+mod text;
+pub mod walk;
+
+pub use encoding::{Encoding, Form};
+pub use error::DatasetError;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
