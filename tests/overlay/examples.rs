@@ -183,13 +183,6 @@ fn hostile_words_of_ours_stay_ascii_and_in_bounds() {
     };
     let b = with([]);
     let out = spliced(&b, EXPLICIT, &plan(&b, EXPLICIT, &what).unwrap().unwrap());
-    assert!(
-        out.is_ascii()
-            || out
-                .iter()
-                .filter(|b| !b.is_ascii())
-                .all(|b| [0xFE, 0xFF, 0xE0, 0xA0, 0xA1, 0x90].contains(b) || *b >= 0x80)
-    );
     let o = InMemDicomObject::read_dataset_with_ts(&out[..], TransferSyntaxRegistry.get(EXPLICIT).unwrap()).unwrap();
     let equipment = &o.element_by_name("ContributingEquipmentSequence").unwrap().items().unwrap()[0];
     assert_eq!(text(equipment, "StationName"), "R?NTGEN?1 with a");
