@@ -49,6 +49,12 @@ pub struct Ledger {
     readers: Readers,
 }
 
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ledger")
+    }
+}
+
 impl Ledger {
     /// Opens or creates the ledger in `path` (a file), migrates its schema, starts the writer thread.
     pub fn open(path: &Path) -> Result<Ledger, LedgerError> {
