@@ -5,14 +5,16 @@
 //! keeps what they said before, an item of Contributing Equipment Sequence says who did it. What is written is ASCII, so
 //! the character set of the object does not matter.
 
-use crate::anatomy::Region;
+use crate::anatomy::{Region, term_of_code};
 use crate::dataset::encode::Elements;
+use crate::dataset::text::{charset, decode};
 use crate::dataset::walk::{Element, Irregular, MAX_INFLATED, Summary, walk};
-use crate::dataset::{Code, DatasetError, Edit, Encoding, Form, Overlay, code_of_first_item};
+use crate::dataset::{DatasetError, Edit, Encoding, Form, Overlay, code_of_first_item};
 use dicom_core::Tag;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
+const CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 const LENGTH_TO_END: Tag = Tag(0x0008, 0x0001);
 const ANATOMIC_REGION: Tag = Tag(0x0008, 0x2218);
 const BODY_PART: Tag = Tag(0x0018, 0x0015);
@@ -124,6 +126,8 @@ struct Found {
 struct Layout {
     summary: Summary,
     signed: bool,
+    /// Raw value of Specific Character Set.
+    character_set: Vec<u8>,
     anatomic_region: Option<Found>,
     body_part: Option<Found>,
     equipment: Option<Element>,
@@ -142,6 +146,7 @@ impl Layout {
         let mut layout = Layout::default();
         let wants = |tag| match tag {
             ANATOMIC_REGION | BODY_PART => PREVIOUS,
+            CHARACTER_SET => 256,
             LENGTH_TO_END | Tag(0x0008 | 0x0018 | 0x0400, 0) => 4,
             _ => 0,
         };
@@ -161,6 +166,7 @@ impl Layout {
                 EQUIPMENT => layout.equipment = Some(*e),
                 ORIGINAL => layout.original = Some(*e),
                 LENGTH_TO_END => layout.length_to_end = found,
+                CHARACTER_SET => layout.character_set = found.map(|f| f.value).unwrap_or_default(),
                 Tag(_, 0) => layout.group_lengths.extend(found),
                 Tag(0xFFFA, 0xFFFA) | Tag(0x4FFE, 0x0001) => layout.signed = true,
                 _ => {}
@@ -197,8 +203,9 @@ impl Layout {
             changes.insert("0018,0015".into(), (plan.old_body_part.clone(), region.term().into()));
         }
         if plan.write_region {
-            let (value, meaning) = code(region);
-            changes.insert("0008,2218".into(), (plan.old_region.clone(), format!("SCT {value} {meaning}")));
+            let code = region.code();
+            let new = format!("SCT {} {}", code.value, code.meaning);
+            changes.insert("0008,2218".into(), (plan.old_region.clone(), new));
         }
         Ok(Overlay { edits: edits.merged(), changes })
     }
@@ -279,7 +286,8 @@ impl Plan {
             None => String::new(),
             Some(f) => {
                 is_text(&f.element)?;
-                shown(&f.value)
+                let value = &f.value[..f.value.len().min(256)];
+                decode(value, charset(&layout.character_set).as_ref())
             }
         };
         let (region, old_region) = match &layout.anatomic_region {
@@ -290,7 +298,7 @@ impl Plan {
                 let code = code_of_first_item(&f.value, form);
                 match code {
                     _ if no_items => (Said::Nothing, String::new()),
-                    Some(c) if term_of_code(&c) == Some(term) => (Said::Same, String::new()),
+                    Some(c) if term_of_code(&c.scheme, &c.value) == Some(term) => (Said::Same, String::new()),
                     Some(c) => (Said::Other, format!("{} {}", c.scheme, c.value)),
                     None => (Said::Other, "without a code".into()),
                 }
@@ -380,16 +388,9 @@ fn representation(tag: Tag, vr: [u8; 2]) -> NotEditable {
     NotEditable::Representation { tag, vr: vr.iter().map(|&b| char::from(b)).collect() }
 }
 
-/// A value as text for comparing and for the audit: padding away, without control characters.
-fn shown(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&value[..value.len().min(256)]);
-    let kept: String = text.chars().filter(|c| !c.is_control()).collect();
-    kept.trim().to_owned()
-}
-
 fn region_sequence(form: Form, region: Region) -> Vec<u8> {
-    let (value, meaning) = code(region);
-    Elements::new(form).sequence(ANATOMIC_REGION, coded(form, value, "SCT", meaning)).finish()
+    let code = region.code();
+    Elements::new(form).sequence(ANATOMIC_REGION, coded(form, code.value, "SCT", code.meaning)).finish()
 }
 
 /// A code sequence item (PS3.3 8.8).
@@ -453,22 +454,4 @@ fn original_item(form: Form, plan: &Plan, layout: &Layout, what: &Correction) ->
 /// Conforms to CS with one value (PS3.5 6.2): at most 16 capitals, digits, spaces and underscores.
 fn conforms_to_cs(value: &[u8]) -> bool {
     value.len() <= 16 && value.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'_'))
-}
-
-// Stand-ins until the table of `anatomy` has them.
-fn code(region: Region) -> (&'static str, &'static str) {
-    match region {
-        Region::Shoulder => ("16982005", "Shoulder"),
-        Region::Elbow => ("16953009", "Elbow"),
-        Region::Hand => ("85562004", "Hand"),
-        Region::Pelvis => ("816092008", "Pelvis"),
-        Region::Knee => ("72696002", "Knee"),
-    }
-}
-
-fn term_of_code(c: &Code) -> Option<&'static str> {
-    if matches!((&*c.scheme, &*c.value), ("SRT" | "SNM3" | "99SDM", "T-D8700")) {
-        return Some("HAND");
-    }
-    Region::ALL.into_iter().find(|r| c.scheme == "SCT" && code(*r).0 == c.value).map(Region::term)
 }

@@ -51,15 +51,15 @@ fn bytes(style: Style) -> BoxedStrategy<Vec<u8>> {
 }
 
 fn leaf(style: Style) -> BoxedStrategy<El> {
-    let known = (0..TEXTS.len(), bytes(style)).prop_map(|(i, v)| El { tag: TEXTS[i].0.into(), ..el((0, 0), TEXTS[i].1, v) });
+    let known =
+        (0..TEXTS.len(), bytes(style)).prop_map(|(i, v)| El { tag: TEXTS[i].0.into(), ..el((0, 0), TEXTS[i].1, v) });
     let number = any::<u16>().prop_map(|n| el((0x0028, 0x0010), "US", n.to_le_bytes()));
     let vrs: &[&str] = match style {
         Style::Wild => &["LO", "OB", "OW", "UN", "ZZ", "XQ", "UT", "DS", "UI", "OV", "UL"],
         Style::Tame => &["LO", "OB", "UT", "SH"],
     };
-    let private = (0..4u16, 0x1000..0x1008u16, 0..vrs.len(), bytes(style)).prop_map(move |(g, e, vr, v)| {
-        el(([0x0009, 0x0019, 0x0401, 0x7FE1][g as usize], e), vrs[vr], v)
-    });
+    let private = (0..4u16, 0x1000..0x1008u16, 0..vrs.len(), bytes(style))
+        .prop_map(move |(g, e, vr, v)| el(([0x0009, 0x0019, 0x0401, 0x7FE1][g as usize], e), vrs[vr], v));
     prop_oneof![4 => known, 1 => number, 3 => private].boxed()
 }
 
@@ -79,8 +79,8 @@ fn element(style: Style) -> BoxedStrategy<El> {
             let standard = (0..SEQUENCES.len(), any::<bool>(), items(inner.clone()))
                 .prop_map(|(i, undefined, items)| seq(SEQUENCES[i], undefined, items));
             let private = (any::<bool>(), items(inner.clone())).prop_map(|(u, items)| seq((0x0009, 0x1020), u, items));
-            let unknown = items(inner.clone())
-                .prop_map(|items| El { vr: *b"UN", ..seq((0x0019, 0x1030), true, items) });
+            let unknown =
+                items(inner.clone()).prop_map(|items| El { vr: *b"UN", ..seq((0x0019, 0x1030), true, items) });
             match style {
                 Style::Wild => prop_oneof![inner, standard, private, unknown].boxed(),
                 Style::Tame => prop_oneof![inner, standard].boxed(),
@@ -103,7 +103,16 @@ fn region_items() -> impl Strategy<Value = Vec<Item>> {
 
 fn body_part() -> impl Strategy<Value = Vec<u8>> {
     let values: [&[u8]; 11] = [
-        b"", b"  ", b"HAND", b"KNEE", b"ELBOW ", b"hand", b"HIP", b"A\\B ", b"\xC4RM", b"ARM\0",
+        b"",
+        b"  ",
+        b"HAND",
+        b"KNEE",
+        b"ELBOW ",
+        b"hand",
+        b"HIP",
+        b"A\\B ",
+        b"\xC4RM",
+        b"ARM\0",
         b"LEFT LOWER EXTREMITY, TWO VIEWS ",
     ];
     prop::sample::select(values.to_vec()).prop_map(<[u8]>::to_vec)
@@ -122,7 +131,8 @@ pub fn set(style: Style) -> impl Strategy<Value = Set> {
         prop::collection::vec(any::<u8>(), 0..50).prop_map(|v| (v.len() % 2 == 0).then_some(Val::Bytes(v))),
         prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..4).prop_map(|f| Some(Val::Fragments(f))),
     ]);
-    let counted = prop::collection::vec(prop::sample::select(vec![0x0008u16, 0x0010, 0x0018, 0x0020, 0x0400, 0x0009]), 0..4);
+    let counted =
+        prop::collection::vec(prop::sample::select(vec![0x0008u16, 0x0010, 0x0018, 0x0020, 0x0400, 0x0009]), 0..4);
     (rest, ours, pixels, counted, prop::bool::weighted(0.2)).prop_map(
         move |(mut all, (region, part, equipment, original), pixels, mut counted, to_end)| {
             all.extend(region.map(|(u, i)| seq((0x0008, 0x2218), u, i)));
