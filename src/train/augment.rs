@@ -93,10 +93,7 @@ fn warp(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
     let stretch = (rng.random_range(-0.15..0.15) * strength).exp();
     let shear = rng.random_range(-0.1..0.1) * strength;
     let slack = (1.0 - zoom).abs().max(0.1) * 0.5 * strength;
-    let centre = (
-        width * (0.5 + rng.random_range(-slack..=slack)),
-        height * (0.5 + rng.random_range(-slack..=slack)),
-    );
+    let centre = (width * (0.5 + rng.random_range(-slack..=slack)), height * (0.5 + rng.random_range(-slack..=slack)));
     let (mut across, mut down) = (width * zoom * stretch, height * zoom / stretch);
     if quarter % 2 == 1 {
         std::mem::swap(&mut across, &mut down);
