@@ -1,1 +1,7 @@
-//! (to come)
+//! The wire, pure: command sets (PS3.7), association negotiation and PDV reassembly (PS3.8). No socket, no clock.
+
+pub mod command;
+pub mod negotiate;
+pub mod pdv;
+pub mod status;
+pub mod outcome;
