@@ -157,7 +157,12 @@ struct Request {
     reply: oneshot::Sender<Result<(BTreeMap<String, f32>, f32), String>>,
 }
 
-async fn look_at(id: InstanceId, path: std::path::PathBuf, classifier: Arc<Classifier>, requests: SyncSender<Request>) -> Look {
+async fn look_at(
+    id: InstanceId,
+    path: std::path::PathBuf,
+    classifier: Arc<Classifier>,
+    requests: SyncSender<Request>,
+) -> Look {
     let (reply, scores) = oneshot::channel();
     let model = classifier.hash().to_owned();
     let read = tokio::task::spawn_blocking(move || {
