@@ -67,14 +67,14 @@ fn ae_title(text: &str) -> Result<String, String> {
 
 /// What became of one file.
 #[derive(Debug, Serialize)]
-struct Row {
-    path: PathBuf,
-    sop_instance_uid: String,
+pub(super) struct Row {
+    pub(super) path: PathBuf,
+    pub(super) sop_instance_uid: String,
     /// `delivered`, `warning`, `failed`
-    outcome: &'static str,
+    pub(super) outcome: &'static str,
     /// Four hexadecimal digits.
     status: Option<String>,
-    detail: String,
+    pub(super) detail: String,
     bytes: u64,
     ms: f32,
 }
@@ -121,7 +121,7 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
 }
 
 /// On a terminal alone.
-fn progress(length: usize, json: bool) -> ProgressBar {
+pub(super) fn progress(length: usize, json: bool) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -155,10 +155,10 @@ fn print(rows: &[Row], json: bool) -> std::io::Result<()> {
     writeln!(out, "{table}")
 }
 
-type Skipped = Vec<(PathBuf, String)>;
+pub(super) type Skipped = Vec<(PathBuf, String)>;
 
 /// The DICOM files of `paths`, folders with all that is in them, sorted; and what was skipped, with the reason.
-fn collect(paths: &[PathBuf]) -> Result<(Vec<Item>, Skipped), String> {
+pub(super) fn collect(paths: &[PathBuf]) -> Result<(Vec<Item>, Skipped), String> {
     let mut items = Vec::new();
     let mut skipped = Vec::new();
     for given in paths {
@@ -213,7 +213,7 @@ fn item(path: &Path) -> Result<Item, String> {
 }
 
 /// All on one association; a further one only where more presentation contexts are needed than one has, or it was lost.
-async fn send_all(peer: &Peer, items: Vec<Item>, bar: &ProgressBar) -> Vec<Row> {
+pub(super) async fn send_all(peer: &Peer, items: Vec<Item>, bar: &ProgressBar) -> Vec<Row> {
     let mut waiting: VecDeque<Item> = items.into();
     let mut rows = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
