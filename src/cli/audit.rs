@@ -134,7 +134,7 @@ fn to_json(uid: &str, instances: &[InstanceLife], events: &[Event]) -> Value {
                 "spool_name": row.spool_name,
                 "present": row.present,
                 "decided": row.decided,
-                "look": row.look,
+                "look": row.look.as_ref().map(short),
                 "verdict": life.verdict,
                 "changes": life.overlay.as_ref().map(changes),
                 "deliveries": life.deliveries,
@@ -142,6 +142,11 @@ fn to_json(uid: &str, instances: &[InstanceLife], events: &[Event]) -> Value {
         })
         .collect();
     json!({ "uid": uid, "instances": instances, "events": events })
+}
+
+/// Through text: `json!` would show the noise that single precision has in double.
+fn short(look: &Look) -> Value {
+    serde_json::to_string(look).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }
 
 fn changes(overlay: &crate::dataset::Overlay) -> Value {
