@@ -217,6 +217,20 @@ fn a_disk_that_is_nearly_full_is_answered_a700_until_there_is_room() {
 }
 
 #[test]
+fn what_the_ledger_cannot_enter_is_not_answered_0000_and_not_kept() {
+    let node = node();
+    let object = object(1);
+    let mut peer = Peer::for_object(node.addr, &object);
+    node.close_ledger();
+    assert_eq!(peer.store(&object), 0x0110);
+    node.assert_empty();
+    // nothing of our insides goes out
+    peer.command(1, &store_rq(1, CR, &object.sop_instance));
+    peer.data(1, &object.data_set());
+    assert_eq!(peer.store_status(), (0x0110, Some("processing failure".into())));
+}
+
+#[test]
 fn an_association_that_ends_in_the_middle_leaves_nothing() {
     let node = node();
     let object = object(1).size(300, 300);
@@ -326,7 +340,7 @@ fn strangers_and_wrong_names_are_rejected() {
     // a reload is for the next association
     node.reload(|config| config.peer.clear());
     assert!(matches!(Peer::connect(node.addr).request(&asked), Pdu::AssociationAC(_)));
-    assert_eq!(node.events("rejected").len(), 2);
+    support::wait_until("events", || node.events("rejected").len() == 2);
 }
 
 #[test]
@@ -346,7 +360,7 @@ fn beyond_the_limits_the_reject_is_transient() {
         assert_eq!(first.store(&object(1)), 0);
         first.release();
         Peer::for_object(node.addr, &object(2)).release();
-        assert_eq!(node.events("rejected").len(), 2);
+        support::wait_until("events", || node.events("rejected").len() == 2);
     }
 }
 

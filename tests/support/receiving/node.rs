@@ -68,6 +68,11 @@ impl Node {
         }
     }
 
+    /// The ledger goes away under the running node.
+    pub fn close_ledger(&self) {
+        self.runtime.block_on(self.ledger.close()).unwrap();
+    }
+
     /// Rows of a SOP Instance, series or study.
     pub fn instances(&self, uid: &str) -> Vec<InstanceLife> {
         self.runtime.block_on(self.ledger.instances_of(uid)).unwrap()
