@@ -4,3 +4,4 @@ pub mod command;
 pub mod negotiate;
 pub mod pdv;
 pub mod status;
+pub mod outcome;

@@ -40,7 +40,8 @@ pub fn instances_sql() -> String {
 }
 
 /// The deliveries of an instance.
-pub const DELIVERIES: &str = "SELECT destination, state, attempts, ended_at, detail FROM delivery WHERE instance_id = ?1 ORDER BY id";
+pub const DELIVERIES: &str =
+    "SELECT destination, state, attempts, ended_at, detail FROM delivery WHERE instance_id = ?1 ORDER BY id";
 
 /// See [`super::Ledger::event`].
 pub fn event(c: &Connection, event: &Event) -> Stored<()> {

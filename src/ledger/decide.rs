@@ -1,7 +1,9 @@
 //! SQL of deciding.
 
 use super::deliver::{enqueue, reopen};
-use super::rows::{INSTANCE, INSTANCE_COLUMNS, encode_edits, from_json, instance, instance_event, series_event, to_json};
+use super::rows::{
+    INSTANCE, INSTANCE_COLUMNS, encode_edits, from_json, instance, instance_event, series_event, to_json,
+};
 use super::store::Stored;
 use super::{DecidedInstance, Decision, InstanceId, InstanceRow, LedgerError, Millis, SeriesJob};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -13,8 +15,7 @@ pub const DUE_SERIES: &str = "SELECT s.id, s.uid, s.verdict, s.chosen, s.study_i
     WHERE s.undecided > 0 AND s.unlooked = 0 AND s.due_at <= ?1 ORDER BY s.due_at, s.id LIMIT ?2";
 
 /// When the next is due.
-pub const NEXT_SERIES: &str =
-    "SELECT due_at FROM series INDEXED BY series_due WHERE undecided > 0 AND unlooked = 0 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
+pub const NEXT_SERIES: &str = "SELECT due_at FROM series INDEXED BY series_due WHERE undecided > 0 AND unlooked = 0 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
 
 /// The undecided instances of a series.
 pub fn undecided_sql() -> String {
@@ -109,8 +110,11 @@ pub fn decided(c: &Connection, decision: &Decision) -> Stored<()> {
         .ok_or_else(|| LedgerError::Unknown(format!("series {} of study {}", decision.series_instance_uid, decision.study_instance_uid)))?;
     let mut chosen: Vec<String> = from_json(&chosen)?;
     union(&mut chosen, decision.chosen.clone());
-    c.prepare_cached("UPDATE series SET verdict = ?2, chosen = ?3 WHERE id = ?1")?
-        .execute(params![series, to_json(&decision.verdict)?, to_json(&chosen)?])?;
+    c.prepare_cached("UPDATE series SET verdict = ?2, chosen = ?3 WHERE id = ?1")?.execute(params![
+        series,
+        to_json(&decision.verdict)?,
+        to_json(&chosen)?
+    ])?;
     let mut detail = json!(decision.verdict);
     detail["instances"] = json!(decision.instances.len());
     detail["inherited"] = json!(had.is_some());
@@ -144,13 +148,15 @@ fn decide_instance(c: &Connection, series: i64, one: &DecidedInstance, now: Mill
     if !decided {
         let changes = one.overlay.as_ref().map(|o| to_json(&o.changes)).transpose()?;
         let edits = one.overlay.as_ref().map(|o| encode_edits(&o.edits));
-        c.prepare_cached("UPDATE instance SET decided = 1, changes = ?2, edits = ?3 WHERE id = ?1")?.execute(params![
-            one.id, changes, edits
-        ])?;
+        c.prepare_cached("UPDATE instance SET decided = 1, changes = ?2, edits = ?3 WHERE id = ?1")?
+            .execute(params![one.id, changes, edits])?;
         c.prepare_cached("UPDATE series SET undecided = undecided - 1 WHERE id = ?1")?.execute([series])?;
         if let Some(overlay) = &one.overlay {
-            let changes: serde_json::Map<_, _> =
-                overlay.changes.iter().map(|(tag, (old, new))| (tag.clone(), json!({ "old": old, "new": new }))).collect();
+            let changes: serde_json::Map<_, _> = overlay
+                .changes
+                .iter()
+                .map(|(tag, (old, new))| (tag.clone(), json!({ "old": old, "new": new })))
+                .collect();
             instance_event(c, now, "correction", one.id, &json!({ "changes": changes }))?;
         }
         if let Some(reason) = &one.untouched {
@@ -176,7 +182,13 @@ fn add(c: &Connection, id: InstanceId, destinations: &[String], now: Millis) -> 
     let new = enqueue(c, id, destinations, now)?;
     if !new.is_empty() {
         reopen(c, id)?;
-        instance_event(c, now, "routed", id, &json!({ "routes": [], "destinations": new, "because": "a later series of the study" }))?;
+        instance_event(
+            c,
+            now,
+            "routed",
+            id,
+            &json!({ "routes": [], "destinations": new, "because": "a later series of the study" }),
+        )?;
     }
     Ok(())
 }

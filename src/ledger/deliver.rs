@@ -1,6 +1,6 @@
 //! SQL of delivering: the queues and the administrator's hand on them.
 
-use super::rows::{INSTANCE, INSTANCE_COLUMNS, instance, instance_event, overlay};
+use super::rows::{INSTANCE, INSTANCE_COLUMNS, instance, instance_event, millis, overlay};
 use super::store::Stored;
 use super::{Attempt, DeliveryId, DeliveryJob, DeliveryState, InstanceId, LedgerError, Millis, Outcome, QueueRow};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -16,8 +16,7 @@ pub fn due_sql() -> String {
 }
 
 /// When the next is due.
-pub const NEXT_DELIVERY: &str =
-    "SELECT next_at FROM delivery INDEXED BY delivery_due WHERE destination = ?1 AND state = 'queued' ORDER BY next_at LIMIT 1";
+pub const NEXT_DELIVERY: &str = "SELECT next_at FROM delivery INDEXED BY delivery_due WHERE destination = ?1 AND state = 'queued' ORDER BY next_at LIMIT 1";
 
 /// Open deliveries and dead letters.
 pub const QUEUE: &str = "SELECT d.id, d.destination, i.sop_instance_uid, e.uid, t.uid, d.state, d.attempts, d.next_at, d.queued_at, d.detail \
@@ -62,7 +61,13 @@ fn end(c: &Connection, id: InstanceId, now: Millis) -> Stored<()> {
 }
 
 /// See [`super::Ledger::due_deliveries`].
-pub fn due_deliveries(c: &Connection, destination: &str, now: Millis, limit: usize, busy: &[DeliveryId]) -> Stored<Vec<DeliveryJob>> {
+pub fn due_deliveries(
+    c: &Connection,
+    destination: &str,
+    now: Millis,
+    limit: usize,
+    busy: &[DeliveryId],
+) -> Stored<Vec<DeliveryJob>> {
     let mut statement = c.prepare_cached(&due_sql())?;
     let mut rows = statement.query(params![destination, now])?;
     let mut found = Vec::new();
@@ -99,9 +104,10 @@ fn attempted_once(c: &Connection, a: &Attempt) -> Stored<()> {
     let (kind, sql) = match a.outcome {
         Outcome::Delivered => ("delivered", "state = 'delivered', ended_at = ?4"),
         Outcome::Retry(_) => ("retry", "next_at = CASE state WHEN 'queued' THEN ?3 ELSE next_at END"),
-        Outcome::Dead => {
-            ("dead", "ended_at = CASE state WHEN 'queued' THEN ?4 ELSE ended_at END, state = CASE state WHEN 'queued' THEN 'dead' ELSE state END")
-        }
+        Outcome::Dead => (
+            "dead",
+            "ended_at = CASE state WHEN 'queued' THEN ?4 ELSE ended_at END, state = CASE state WHEN 'queued' THEN 'dead' ELSE state END",
+        ),
     };
     let next = if let Outcome::Retry(at) = a.outcome { at } else { a.now };
     let (instance, destination, attempt): (InstanceId, String, u32) = c
@@ -122,7 +128,7 @@ fn attempted_once(c: &Connection, a: &Attempt) -> Stored<()> {
         "status": a.status.map(|s| format!("{s:04X}")),
         "detail": a.detail,
         "transfer_syntax_uid": a.transfer_syntax_uid,
-        "send_ms": a.send_ms,
+        "send_ms": millis(a.send_ms),
     });
     if let Outcome::Retry(at) = a.outcome {
         detail["next_at"] = json!(at);
@@ -168,7 +174,13 @@ fn queue_row(row: &Row) -> Stored<QueueRow> {
 }
 
 /// See [`super::Ledger::queue_retry`]. A dead letter begins a new `max_age`.
-pub fn queue_retry(c: &Connection, destination: Option<&str>, now: Millis, after: DeliveryId, limit: usize) -> Stored<(u64, Option<DeliveryId>)> {
+pub fn queue_retry(
+    c: &Connection,
+    destination: Option<&str>,
+    now: Millis,
+    after: DeliveryId,
+    limit: usize,
+) -> Stored<(u64, Option<DeliveryId>)> {
     each_open(c, destination, after, limit, |id, instance, destination, present| {
         if !present {
             return Ok(false);
@@ -184,9 +196,16 @@ pub fn queue_retry(c: &Connection, destination: Option<&str>, now: Millis, after
 }
 
 /// See [`super::Ledger::queue_drop`].
-pub fn queue_drop(c: &Connection, destination: Option<&str>, now: Millis, after: DeliveryId, limit: usize) -> Stored<(u64, Option<DeliveryId>)> {
+pub fn queue_drop(
+    c: &Connection,
+    destination: Option<&str>,
+    now: Millis,
+    after: DeliveryId,
+    limit: usize,
+) -> Stored<(u64, Option<DeliveryId>)> {
     each_open(c, destination, after, limit, |id, instance, destination, _| {
-        c.prepare_cached("UPDATE delivery SET state = 'dropped', ended_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
+        c.prepare_cached("UPDATE delivery SET state = 'dropped', ended_at = ?2 WHERE id = ?1")?
+            .execute(params![id, now])?;
         end(c, instance, now)?;
         instance_event(c, now, "dropped", instance, &json!({ "destination": destination, "by": "administrator" }))?;
         Ok(true)

@@ -13,16 +13,22 @@ pub enum LedgerError {
     #[error("no room left on the disk of the ledger (node.state_dir): free some space; nothing was entered")]
     Full,
     /// The disk failed: a receiver answers A700.
-    #[error("the disk of the ledger (node.state_dir) failed: {0}; look at the kernel's log for the disk, and at the rights of the folder")]
+    #[error(
+        "the disk of the ledger (node.state_dir) failed: {0}; look at the kernel's log for the disk, and at the rights of the folder"
+    )]
     Io(String),
     /// Another process held the ledger locked for too long.
     #[error("the ledger is locked by another process ({0}): is a backup or an sqlite3 shell holding it? Try again")]
     Busy(String),
     /// The file is damaged, or none of ours.
-    #[error("the ledger is damaged or no ledger of radroute ({0}): stop radroute, keep a copy of node.state_dir, then restore a backup or try `sqlite3 ledger.sqlite .recover`")]
+    #[error(
+        "the ledger is damaged or no ledger of radroute ({0}): stop radroute, keep a copy of node.state_dir, then restore a backup or try `sqlite3 ledger.sqlite .recover`"
+    )]
     Damaged(String),
     /// Written by a newer radroute.
-    #[error("the ledger {path} has schema {found}, this radroute knows up to {known}: run the newer radroute that wrote it, or restore the backup from before the upgrade")]
+    #[error(
+        "the ledger {path} has schema {found}, this radroute knows up to {known}: run the newer radroute that wrote it, or restore the backup from before the upgrade"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -32,7 +38,9 @@ pub enum LedgerError {
         known: i64,
     },
     /// Written by an older radroute, and only `serve` migrates.
-    #[error("the ledger {path} has schema {found}, this radroute needs {known}: start `radroute serve` of this version once, it brings the ledger up to date")]
+    #[error(
+        "the ledger {path} has schema {found}, this radroute needs {known}: start `radroute serve` of this version once, it brings the ledger up to date"
+    )]
     Older {
         /// The file.
         path: PathBuf,
@@ -45,7 +53,9 @@ pub enum LedgerError {
     #[error("there is no ledger at {0}: is node.state_dir right, and has `radroute serve` run with it?")]
     Missing(PathBuf),
     /// It cannot be opened or created.
-    #[error("the ledger {path} cannot be opened: {why}; check that node.state_dir exists and that radroute may write there")]
+    #[error(
+        "the ledger {path} cannot be opened: {why}; check that node.state_dir exists and that radroute may write there"
+    )]
     Open {
         /// The file.
         path: PathBuf,

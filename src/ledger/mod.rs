@@ -186,7 +186,8 @@ impl Ledger {
     /// Makes open deliveries and dead letters due now. Returns how many. A dead letter begins a new `max_age`; one whose
     /// file is gone stays dead.
     pub async fn queue_retry(&self, destination: Option<&str>, now: Millis) -> Result<u64, LedgerError> {
-        self.in_handfuls(destination, move |s, destination, after| s.queue_retry(destination, now, after, HANDFUL)).await
+        self.in_handfuls(destination, move |s, destination, after| s.queue_retry(destination, now, after, HANDFUL))
+            .await
     }
     /// Gives up open deliveries and dead letters, on the administrator's word. Returns how many.
     pub async fn queue_drop(&self, destination: Option<&str>, now: Millis) -> Result<u64, LedgerError> {

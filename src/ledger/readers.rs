@@ -27,11 +27,20 @@ struct Inner {
 impl Readers {
     /// A pool that opens its connections as they are needed.
     pub fn new(open: impl Fn() -> Stored<Box<dyn Store>> + Send + Sync + 'static) -> Readers {
-        Readers { inner: Arc::new(Inner { open: Box::new(open), permits: Arc::new(Semaphore::new(READERS)), idle: Mutex::default() }) }
+        Readers {
+            inner: Arc::new(Inner {
+                open: Box::new(open),
+                permits: Arc::new(Semaphore::new(READERS)),
+                idle: Mutex::default(),
+            }),
+        }
     }
 
     /// Runs `read` on one consistent state of the ledger: everything committed before the call is in it.
-    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static) -> Stored<T> {
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static,
+    ) -> Stored<T> {
         let permit = self.inner.permits.clone().acquire_owned().await.map_err(|_| LedgerError::Closed)?;
         let inner = self.inner.clone();
         let task = tokio::task::spawn_blocking(move || {

@@ -1,6 +1,6 @@
 //! SQL of receiving and looking.
 
-use super::rows::{INSTANCE, from_json, instance, instance_event, signed, source_id, to_json};
+use super::rows::{INSTANCE, from_json, instance, instance_event, millis, signed, source_id, to_json};
 use super::store::Stored;
 use super::{InstanceId, InstanceRow, LedgerError, Millis, NewInstance};
 use crate::dataset::Facts;
@@ -49,8 +49,8 @@ pub fn received(c: &Connection, new: &NewInstance) -> Stored<InstanceId> {
         "transfer_syntax_uid": new.facts.transfer_syntax_uid,
         "modality": new.facts.modality,
         "body_part_examined": new.facts.body_part_examined,
-        "receive_ms": new.receive_ms,
-        "sync_ms": new.sync_ms,
+        "receive_ms": millis(new.receive_ms),
+        "sync_ms": millis(new.sync_ms),
         "spool_name": new.spool_name,
     });
     instance_event(c, new.received_at, if new.adopted { "adopted" } else { "received" }, id, &detail)?;
@@ -69,7 +69,9 @@ fn open_series(c: &Connection, series_uid: &str, study_uid: &str, new: &NewInsta
         }
     };
     let known: Option<(i64, Option<Millis>)> = c
-        .prepare_cached("SELECT id, CASE WHEN undecided > 0 THEN open_since END FROM series WHERE study_id = ?1 AND uid = ?2")?
+        .prepare_cached(
+            "SELECT id, CASE WHEN undecided > 0 THEN open_since END FROM series WHERE study_id = ?1 AND uid = ?2",
+        )?
         .query_row(params![study, series_uid], |r| Ok((r.get(0)?, r.get(1)?)))
         .optional()?;
     let open_since = known.and_then(|(_, since)| since).map_or(new.received_at, |since| since.min(new.received_at));
@@ -79,8 +81,10 @@ fn open_series(c: &Connection, series_uid: &str, study_uid: &str, new: &NewInsta
             .execute(params![id, open_since, due])?;
         return Ok(id);
     }
-    c.prepare_cached("INSERT INTO series (study_id, uid, undecided, unlooked, open_since, due_at) VALUES (?1, ?2, 1, 1, ?3, ?4)")?
-        .execute(params![study, series_uid, open_since, due])?;
+    c.prepare_cached(
+        "INSERT INTO series (study_id, uid, undecided, unlooked, open_since, due_at) VALUES (?1, ?2, 1, 1, ?3, ?4)",
+    )?
+    .execute(params![study, series_uid, open_since, due])?;
     Ok(c.last_insert_rowid())
 }
 

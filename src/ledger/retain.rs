@@ -41,7 +41,9 @@ pub fn missing(c: &Connection, id: InstanceId, now: Millis) -> Stored<()> {
 /// A file is gone. Whatever still wanted it is told: a delivery becomes a dead letter, a series no longer waits for it.
 fn gone(c: &Connection, id: InstanceId, now: Millis, intended: bool) -> Stored<()> {
     let (present, decided, looked, series, ended): (bool, bool, bool, i64, bool) = c
-        .prepare_cached("SELECT present, decided, look IS NOT NULL, series_id, ended_at IS NOT NULL FROM instance WHERE id = ?1")?
+        .prepare_cached(
+            "SELECT present, decided, look IS NOT NULL, series_id, ended_at IS NOT NULL FROM instance WHERE id = ?1",
+        )?
         .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
         .optional()?
         .ok_or_else(|| LedgerError::Unknown(format!("instance row {id}")))?;
@@ -49,12 +51,13 @@ fn gone(c: &Connection, id: InstanceId, now: Millis, intended: bool) -> Stored<(
         return Ok(());
     }
     c.prepare_cached("UPDATE instance SET present = 0 WHERE id = ?1")?.execute([id])?;
-    c.prepare_cached("UPDATE series SET undecided = undecided - ?2, unlooked = unlooked - ?3 WHERE id = ?1")?.execute(params![
-        series,
-        i64::from(!decided),
-        i64::from(!looked)
-    ])?;
-    let why = if intended { "the file was removed from the spool before it was delivered" } else { "the file is missing in the spool" };
+    c.prepare_cached("UPDATE series SET undecided = undecided - ?2, unlooked = unlooked - ?3 WHERE id = ?1")?
+        .execute(params![series, i64::from(!decided), i64::from(!looked)])?;
+    let why = if intended {
+        "the file was removed from the spool before it was delivered"
+    } else {
+        "the file is missing in the spool"
+    };
     let dead = c
         .prepare_cached("UPDATE delivery SET state = 'dead', ended_at = ?2, detail = ?3 WHERE instance_id = ?1 AND state = 'queued'")?
         .execute(params![id, now, why])?;

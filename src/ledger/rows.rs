@@ -45,28 +45,44 @@ pub fn source_id(c: &Connection, source: &Source) -> Stored<i64> {
     let peer = source.peer.map(|p| p.to_string()).unwrap_or_default();
     let key = params![source.association, source.calling_ae, source.called_ae, peer];
     let known = c
-        .prepare_cached("SELECT id FROM source WHERE association = ?1 AND calling_ae = ?2 AND called_ae = ?3 AND peer = ?4")?
+        .prepare_cached(
+            "SELECT id FROM source WHERE association = ?1 AND calling_ae = ?2 AND called_ae = ?3 AND peer = ?4",
+        )?
         .query_row(key, |r| r.get(0))
         .optional()?;
     if let Some(id) = known {
         return Ok(id);
     }
-    c.prepare_cached("INSERT INTO source (association, calling_ae, called_ae, peer) VALUES (?1, ?2, ?3, ?4)")?.execute(key)?;
+    c.prepare_cached("INSERT INTO source (association, calling_ae, called_ae, peer) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(key)?;
     Ok(c.last_insert_rowid())
 }
 
 /// Enters an event of an instance.
 pub fn instance_event(c: &Connection, at: Millis, kind: &str, instance: i64, detail: &serde_json::Value) -> Stored<()> {
-    c.prepare_cached("INSERT INTO event (at, kind, instance_id, detail) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![at, kind, instance, detail.to_string()])?;
+    c.prepare_cached("INSERT INTO event (at, kind, instance_id, detail) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        at,
+        kind,
+        instance,
+        detail.to_string()
+    ])?;
     Ok(())
 }
 
 /// Enters an event of a series.
 pub fn series_event(c: &Connection, at: Millis, kind: &str, series: i64, detail: &serde_json::Value) -> Stored<()> {
-    c.prepare_cached("INSERT INTO event (at, kind, series_id, detail) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![at, kind, series, detail.to_string()])?;
+    c.prepare_cached("INSERT INTO event (at, kind, series_id, detail) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        at,
+        kind,
+        series,
+        detail.to_string()
+    ])?;
     Ok(())
+}
+
+/// Milliseconds as they are told: to the microsecond, without the noise of single precision.
+pub fn millis(ms: f32) -> f64 {
+    (f64::from(ms) * 1000.0).round() / 1000.0
 }
 
 /// JSON text of a value.
@@ -112,7 +128,8 @@ pub fn decode_edits(mut bytes: &[u8]) -> Stored<Vec<Edit>> {
             Ok(u64::from_le_bytes(*head))
         };
         let (offset, remove, length) = (number()?, number()?, number()?);
-        let (insert, rest) = usize::try_from(length).ok().and_then(|n| bytes.split_at_checked(n)).ok_or_else(damaged)?;
+        let (insert, rest) =
+            usize::try_from(length).ok().and_then(|n| bytes.split_at_checked(n)).ok_or_else(damaged)?;
         edits.push(Edit { offset, remove, insert: insert.to_vec() });
         bytes = rest;
     }

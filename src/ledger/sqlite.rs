@@ -2,8 +2,8 @@
 
 use super::store::{Store, Stored};
 use super::{
-    Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis, NewInstance, QueueRow,
-    SeriesJob, audit, decide, deliver, receive, retain, schema,
+    Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis,
+    NewInstance, QueueRow, SeriesJob, audit, decide, deliver, receive, retain, schema,
 };
 use crate::dataset::Overlay;
 use crate::verdict::Look;
@@ -57,11 +57,15 @@ impl SqliteStore {
         if access == Access::Create {
             let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
             if mode != "wal" {
-                return Err(unusable(format!("the file system does not take a write-ahead log (journal mode {mode}); use a local disk")));
+                return Err(unusable(format!(
+                    "the file system does not take a write-ahead log (journal mode {mode}); use a local disk"
+                )));
             }
             schema::migrate(&mut connection, path)?;
             // 16 MiB of log between checkpoints; a log that a long reader let grow is cut back to 64 MiB.
-            connection.execute_batch("PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4096;")?;
+            connection.execute_batch(
+                "PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4096;",
+            )?;
             // SQLite syncs the file; that the folder names it is ours to sync.
             File::open(folder).and_then(|d| d.sync_all()).map_err(|e| unusable(e.to_string()))?;
         } else {
@@ -133,7 +137,13 @@ impl Store for SqliteStore {
     fn decided(&self, decision: &Decision) -> Stored<()> {
         decide::decided(&self.connection, decision)
     }
-    fn due_deliveries(&self, destination: &str, now: Millis, limit: usize, busy: &[DeliveryId]) -> Stored<Vec<DeliveryJob>> {
+    fn due_deliveries(
+        &self,
+        destination: &str,
+        now: Millis,
+        limit: usize,
+        busy: &[DeliveryId],
+    ) -> Stored<Vec<DeliveryJob>> {
         deliver::due_deliveries(&self.connection, destination, now, limit, busy)
     }
     fn next_delivery_due(&self, destination: &str) -> Stored<Option<Millis>> {
@@ -167,10 +177,22 @@ impl Store for SqliteStore {
     fn queue(&self, destination: Option<&str>) -> Stored<Vec<QueueRow>> {
         deliver::queue(&self.connection, destination)
     }
-    fn queue_retry(&self, destination: Option<&str>, now: Millis, after: DeliveryId, limit: usize) -> Stored<(u64, Option<DeliveryId>)> {
+    fn queue_retry(
+        &self,
+        destination: Option<&str>,
+        now: Millis,
+        after: DeliveryId,
+        limit: usize,
+    ) -> Stored<(u64, Option<DeliveryId>)> {
         deliver::queue_retry(&self.connection, destination, now, after, limit)
     }
-    fn queue_drop(&self, destination: Option<&str>, now: Millis, after: DeliveryId, limit: usize) -> Stored<(u64, Option<DeliveryId>)> {
+    fn queue_drop(
+        &self,
+        destination: Option<&str>,
+        now: Millis,
+        after: DeliveryId,
+        limit: usize,
+    ) -> Stored<(u64, Option<DeliveryId>)> {
         deliver::queue_drop(&self.connection, destination, now, after, limit)
     }
     fn overlay(&self, id: InstanceId) -> Stored<Option<Overlay>> {

@@ -1,8 +1,8 @@
 //! What a database must be able to do for the ledger: the seam for a second implementation (PostgreSQL).
 
 use super::{
-    Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis, NewInstance, QueueRow,
-    SeriesJob,
+    Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis,
+    NewInstance, QueueRow, SeriesJob,
 };
 use crate::dataset::Overlay;
 use crate::verdict::Look;
@@ -48,7 +48,13 @@ pub trait Store: Send {
     /// Enters a decision.
     fn decided(&self, decision: &Decision) -> Stored<()>;
     /// Deliveries to attempt.
-    fn due_deliveries(&self, destination: &str, now: Millis, limit: usize, busy: &[DeliveryId]) -> Stored<Vec<DeliveryJob>>;
+    fn due_deliveries(
+        &self,
+        destination: &str,
+        now: Millis,
+        limit: usize,
+        busy: &[DeliveryId],
+    ) -> Stored<Vec<DeliveryJob>>;
     /// When the next delivery is due.
     fn next_delivery_due(&self, destination: &str) -> Stored<Option<Millis>>;
     /// Enters attempts.
@@ -70,9 +76,21 @@ pub trait Store: Send {
     /// Deliveries that are open or dead.
     fn queue(&self, destination: Option<&str>) -> Stored<Vec<QueueRow>>;
     /// Makes up to `limit` deliveries behind row `after` due now; how many, and the last row.
-    fn queue_retry(&self, destination: Option<&str>, now: Millis, after: DeliveryId, limit: usize) -> Stored<(u64, Option<DeliveryId>)>;
+    fn queue_retry(
+        &self,
+        destination: Option<&str>,
+        now: Millis,
+        after: DeliveryId,
+        limit: usize,
+    ) -> Stored<(u64, Option<DeliveryId>)>;
     /// Gives up to `limit` deliveries behind row `after` up; how many, and the last row.
-    fn queue_drop(&self, destination: Option<&str>, now: Millis, after: DeliveryId, limit: usize) -> Stored<(u64, Option<DeliveryId>)>;
+    fn queue_drop(
+        &self,
+        destination: Option<&str>,
+        now: Millis,
+        after: DeliveryId,
+        limit: usize,
+    ) -> Stored<(u64, Option<DeliveryId>)>;
     /// The overlay of an instance.
     fn overlay(&self, id: InstanceId) -> Stored<Option<Overlay>>;
 }

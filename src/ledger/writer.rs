@@ -43,7 +43,10 @@ impl Writer {
     }
 
     /// Runs an operation; returns when it is durable. Once submitted it runs, even if the caller stops waiting.
-    pub async fn submit<T: Send + 'static>(&self, operation: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static) -> Stored<T> {
+    pub async fn submit<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static,
+    ) -> Stored<T> {
         let (answer, answered) = oneshot::channel();
         let run: Operation = Box::new(move |store| {
             let result = store.and_then(operation);
