@@ -6,7 +6,7 @@ use crate::deliver::Deliver;
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::look::LookStage;
 use crate::model::{Classifier, ModelError};
-use crate::receive::{Listener, ReceiveError};
+use crate::receive::{Listener, Router};
 use crate::spool::{Spool, SpoolError};
 use crate::upkeep::{self, UpkeepError};
 use crate::notify;
@@ -40,9 +40,14 @@ pub enum DaemonError {
     /// See [`UpkeepError`].
     #[error(transparent)]
     Upkeep(#[from] UpkeepError),
-    /// See [`ReceiveError`].
-    #[error(transparent)]
-    Receive(#[from] ReceiveError),
+    /// The port cannot be had.
+    #[error("cannot listen on listen.address {address}: {source}; is another program using it?")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// A running router.
@@ -72,8 +77,12 @@ impl Daemon {
             [(); 3].map(|()| watch::channel(false));
         let [received, looked, decided] = [(); 3].map(|()| Arc::new(Notify::new()));
 
-        let listener =
-            Listener::bind(config_rx.clone(), ledger.clone(), spool.clone(), received.clone(), looked.clone()).await?;
+        let wake = vec![received.clone(), looked.clone()];
+        let router = Arc::new(Router::new(config_rx.clone(), ledger.clone(), spool.clone(), wake));
+        let wanted = config_rx.borrow().listen.address;
+        let listener = Listener::bind(config_rx.clone(), router)
+            .await
+            .map_err(|source| DaemonError::Listen { address: wanted, source })?;
         let address = listener.local_addr();
         let look = LookStage {
             config: config_rx.clone(),
@@ -95,7 +104,7 @@ impl Daemon {
         let deliver = Deliver::new(config_rx.clone(), ledger.clone(), spool.clone(), decided);
 
         let stages = [
-            vec![tokio::spawn(listener.run(receive_rx))],
+            vec![tokio::spawn(listener.run(rung(receive_rx)))],
             vec![tokio::spawn(look.run(decide_rx.clone())), tokio::spawn(decide.run(decide_rx.clone()))],
             vec![
                 tokio::spawn(deliver.run(deliver_rx.clone())),
@@ -162,4 +171,10 @@ impl Daemon {
         self.ledger.event(Event::new("stopped", serde_json::Value::Null)).await?;
         self.ledger.close().await
     }
+}
+
+/// Completes when the signal is given.
+async fn rung(mut signal: watch::Receiver<bool>) {
+    // The sender is gone only when the daemon is: that ends it as well.
+    let _ = signal.wait_for(|stop| *stop).await;
 }

@@ -5,7 +5,7 @@ use crate::dataset::{Facts, file_meta};
 use crate::ledger::{Event, Ledger, LedgerError, NewInstance, Source, now};
 use crate::spool::{Spool, SpoolError};
 use std::collections::HashSet;
-use std::io::{BufReader, Seek};
+use std::io::{BufReader, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -78,14 +78,14 @@ fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, Stri
     let file = spool.open_file(name).map_err(|e| e.to_string())?;
     let size = file.metadata().map_err(|e| e.to_string())?.len();
     let mut reader = BufReader::new(file);
-    let meta = file_meta::read(&mut reader).map_err(|e| e.to_string())?;
-    reader.seek(std::io::SeekFrom::Start(meta.dataset_offset)).map_err(|e| e.to_string())?;
-    let length = size.saturating_sub(meta.dataset_offset);
+    let (meta, dataset_offset) = file_meta::read_file_meta(&mut reader).map_err(|e| e.to_string())?;
+    reader.seek(SeekFrom::Start(dataset_offset)).map_err(|e| e.to_string())?;
+    let length = size.saturating_sub(dataset_offset);
     let facts = Facts::read(&mut reader, length, &meta.transfer_syntax_uid).map_err(|e| e.to_string())?;
     Ok(NewInstance {
         spool_name: name.to_owned(),
         file_size: size,
-        dataset_offset: meta.dataset_offset,
+        dataset_offset,
         facts,
         source: Source {
             calling_ae: meta.sending_ae,

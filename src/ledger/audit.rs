@@ -14,6 +14,14 @@ const HIT: &str = "WITH hit (id, series_id) AS MATERIALIZED ( \
     UNION SELECT i.id, i.series_id FROM study t CROSS JOIN series e ON e.study_id = t.id CROSS JOIN instance i ON i.series_id = e.id \
         WHERE t.uid = ?1) ";
 
+/// The columns of an event, as [`event_row`] reads them.
+const EVENT: &str = "v.at, v.kind, coalesce(v.sop_uid, i.sop_instance_uid, ''), coalesce(v.series_uid, e.uid, ''), \
+    coalesce(v.study_uid, t.uid, ''), v.detail, s.id, s.calling_ae, s.called_ae, s.peer, s.association, v.id";
+/// What they come from, beside `event v`.
+const EVENT_JOINS: &str = "LEFT JOIN instance i ON i.id = v.instance_id \
+    LEFT JOIN series e ON e.id = coalesce(v.series_id, i.series_id) LEFT JOIN study t ON t.id = e.study_id \
+    LEFT JOIN source s ON s.id = coalesce(v.source_id, i.source_id)";
+
 /// The events of a UID.
 pub fn events_sql() -> String {
     format!(
@@ -22,11 +30,7 @@ pub fn events_sql() -> String {
            UNION SELECT v.id FROM (SELECT DISTINCT series_id FROM hit) h CROSS JOIN event v ON v.series_id = h.series_id \
            UNION SELECT id FROM event WHERE sop_uid = ?1 UNION SELECT id FROM event WHERE series_uid = ?1 \
            UNION SELECT id FROM event WHERE study_uid = ?1) \
-         SELECT v.at, v.kind, coalesce(v.sop_uid, i.sop_instance_uid, ''), coalesce(v.series_uid, e.uid, ''), \
-           coalesce(v.study_uid, t.uid, ''), v.detail, s.id, s.calling_ae, s.called_ae, s.peer, s.association \
-         FROM told CROSS JOIN event v ON v.id = told.id LEFT JOIN instance i ON i.id = v.instance_id \
-           LEFT JOIN series e ON e.id = coalesce(v.series_id, i.series_id) LEFT JOIN study t ON t.id = e.study_id \
-           LEFT JOIN source s ON s.id = coalesce(v.source_id, i.source_id) \
+         SELECT {EVENT} FROM told CROSS JOIN event v ON v.id = told.id {EVENT_JOINS} \
          ORDER BY v.id"
     )
 }
@@ -72,6 +76,24 @@ pub fn events_of(c: &Connection, uid: &str) -> Stored<Vec<Event>> {
         found.push(event_row(row)?);
     }
     Ok(found)
+}
+
+/// Row of the last event; 0 when there is none.
+pub fn last_event(c: &Connection) -> Stored<i64> {
+    Ok(c.prepare_cached("SELECT coalesce(max(id), 0) FROM event")?.query_row([], |r| r.get(0))?)
+}
+
+/// The events behind row `after`, and the row of the last.
+pub fn events_after(c: &Connection, after: i64) -> Stored<(Vec<Event>, i64)> {
+    let mut statement =
+        c.prepare_cached(&format!("SELECT {EVENT} FROM event v {EVENT_JOINS} WHERE v.id > ?1 ORDER BY v.id"))?;
+    let mut rows = statement.query([after])?;
+    let (mut found, mut last) = (Vec::new(), after);
+    while let Some(row) = rows.next()? {
+        last = row.get(11)?;
+        found.push(event_row(row)?);
+    }
+    Ok((found, last))
 }
 
 fn event_row(row: &Row) -> Stored<Event> {

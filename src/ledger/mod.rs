@@ -80,6 +80,11 @@ impl Ledger {
         self.writer.commits()
     }
 
+    /// Returns once the writer thread has answered: the daemon's sign of life.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        self.writer.submit(|_| Ok(())).await
+    }
+
     async fn read<T: Send + 'static>(&self, read: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static) -> Stored<T> {
         self.readers.read(read).await
     }

@@ -29,6 +29,8 @@ pub enum Access {
 /// One SQLite connection: WAL, synchronous FULL.
 pub struct SqliteStore {
     pub(super) connection: Connection,
+    /// Row of the last event that [`Store::news`] gave.
+    told: Option<i64>,
 }
 
 impl SqliteStore {
@@ -71,7 +73,7 @@ impl SqliteStore {
         } else {
             schema::check(&connection, path)?;
         }
-        Ok(SqliteStore { connection })
+        Ok(SqliteStore { connection, told: None })
     }
 
     fn run(&self, sql: &str) -> Stored<()> {
@@ -164,6 +166,14 @@ impl Store for SqliteStore {
     }
     fn missing(&self, id: InstanceId, now: Millis) -> Stored<()> {
         retain::missing(&self.connection, id, now)
+    }
+    fn news(&mut self) -> Stored<Vec<Event>> {
+        let (events, last) = match self.told {
+            Some(told) => audit::events_after(&self.connection, told)?,
+            None => (Vec::new(), audit::last_event(&self.connection)?),
+        };
+        self.told = Some(last);
+        Ok(events)
     }
     fn event(&self, event: &Event) -> Stored<()> {
         audit::event(&self.connection, event)

@@ -67,6 +67,9 @@ pub trait Store: Send {
     fn spool_names(&self) -> Stored<Vec<(InstanceId, String)>>;
     /// A file is gone as it should not.
     fn missing(&self, id: InstanceId, now: Millis) -> Stored<()>;
+    /// Events that have become durable since the last call, by whichever process, oldest first; the first call gives none. For
+    /// the log, which must never tell another story than the ledger.
+    fn news(&mut self) -> Stored<Vec<Event>>;
     /// Enters an event.
     fn event(&self, event: &Event) -> Stored<()>;
     /// Events of an instance, a series or a study.

@@ -270,3 +270,18 @@ pub struct Event {
     #[serde(default)]
     pub detail: serde_json::Value,
 }
+
+impl Event {
+    /// An event of now that belongs to no object and no association.
+    pub fn new(kind: &str, detail: serde_json::Value) -> Event {
+        Event {
+            at: now(),
+            kind: kind.to_owned(),
+            sop_instance_uid: String::new(),
+            series_instance_uid: String::new(),
+            study_instance_uid: String::new(),
+            source: None,
+            detail,
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 use super::LedgerError;
 use super::store::{Store, Stored};
+use crate::audit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -77,6 +78,7 @@ impl Writer {
 }
 
 fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &AtomicU64) {
+    tell(store.as_mut());
     while let Some(message) = inbox.blocking_recv() {
         let mut closing = None;
         let mut batch = Vec::new();
@@ -144,12 +146,21 @@ fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64) {
         Ok(()) => {
             commits.fetch_add(1, Ordering::Relaxed);
             done.into_iter().for_each(|answer| answer(Ok(())));
+            tell(store);
         }
         Err(error) => {
             store.rollback();
             tracing::error!(%error, operations = done.len(), "the ledger could not commit");
             fail(done, &error);
         }
+    }
+}
+
+/// Writes the log lines of what has become durable.
+fn tell(store: &mut dyn Store) {
+    match store.news() {
+        Ok(events) => events.iter().for_each(audit::tell),
+        Err(error) => tracing::error!(%error, "events are in the ledger, but the log could not be told"),
     }
 }
 
