@@ -2,16 +2,17 @@
 
 use super::deposit::Deposit;
 use super::limits::Slots;
+use super::request::{decode_request, policy};
 use super::store::{Request, Store};
+use super::told::{event, tell_rejected, tell_unassociated};
 use super::wire::{self, PduReader, WireError, pdu_type};
 use crate::config::Config;
-use crate::dataset::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use crate::dimse::command::Command;
-use crate::dimse::negotiate::{self, Agreed, Busy, Policy, Refused};
+use crate::dimse::negotiate::{self, Agreed, Busy, Refused};
 use crate::dimse::pdv::{PdvError, Piece, Reassembler, pdvs, write_command};
 use crate::dimse::status;
-use crate::ledger::{Event, Source, now};
-use dicom_ul::pdu::{AbortRQServiceProviderReason as Reason, AssociationRQ, MAXIMUM_PDU_SIZE, Pdu, read_pdu};
+use crate::ledger::Source;
+use dicom_ul::pdu::{AbortRQServiceProviderReason as Reason, AssociationRQ, Pdu};
 use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub(super) struct Setting<D> {
 
 /// How an association ended.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     Released,
     AbortedByPeer(String),
     /// The peer broke the protocol: abort with this reason.
@@ -58,7 +59,7 @@ enum End {
 }
 
 impl End {
-    fn outcome(&self) -> &'static str {
+    pub(super) fn outcome(&self) -> &'static str {
         match self {
             End::Released => "released",
             End::AbortedByPeer(_) => "aborted",
@@ -69,7 +70,7 @@ impl End {
         }
     }
 
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         match self {
             End::Released => String::new(),
             End::AbortedByPeer(why) | End::Violation(_, why) => why.clone(),
@@ -214,41 +215,8 @@ async fn first<D: Deposit, R: AsyncRead + Unpin>(
     }
 }
 
-fn decode_request(body: &[u8]) -> Result<AssociationRQ, String> {
-    let mut pdu = Vec::with_capacity(body.len() + 6);
-    pdu.extend_from_slice(&[pdu_type::ASSOCIATE_RQ, 0]);
-    pdu.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    pdu.extend_from_slice(body);
-    match read_pdu(pdu.as_slice(), MAXIMUM_PDU_SIZE, false) {
-        Ok(Some(Pdu::AssociationRQ(request))) => Ok(request),
-        Ok(_) => Err("the A-ASSOCIATE-RQ is incomplete".to_owned()),
-        // dicom-ul prints what it read: keep it short and on one line
-        Err(error) => Err(format!("the A-ASSOCIATE-RQ cannot be read: {}", clean(&error.to_string(), 120))),
-    }
-}
-
-fn clean(text: &str, most: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
-}
-
 fn unexpected(kind: u8) -> End {
     End::Violation(Reason::UnexpectedPdu, format!("a PDU of type {kind:02X} out of place"))
-}
-
-fn policy(config: &Config, max_pdu: u32) -> Policy {
-    let node = &config.node;
-    let any = node.also_called.iter().any(|title| title == "*");
-    Policy {
-        called: if any {
-            Vec::new()
-        } else {
-            std::iter::once(&node.ae_title).chain(&node.also_called).cloned().collect()
-        },
-        peers: config.peer.clone(),
-        max_pdu,
-        implementation_class_uid: IMPLEMENTATION_CLASS_UID.to_owned(),
-        implementation_version_name: IMPLEMENTATION_VERSION_NAME.to_owned(),
-    }
 }
 
 fn reject_busy(busy: Busy) -> Refused {
@@ -445,42 +413,4 @@ async fn stop(phase: &mut watch::Receiver<Phase>, between: bool) {
     if phase.wait_for(|phase| *phase >= from).await.is_ok_and(|phase| *phase < Phase::Aborting) {
         let _ = tokio::time::timeout(GRACE, phase.wait_for(|phase| *phase == Phase::Aborting)).await;
     }
-}
-
-fn event(kind: &str, source: Option<Source>, detail: serde_json::Value) -> Event {
-    Event {
-        at: now(),
-        kind: kind.to_owned(),
-        sop_instance_uid: String::new(),
-        series_instance_uid: String::new(),
-        study_instance_uid: String::new(),
-        source,
-        detail,
-    }
-}
-
-async fn tell_rejected<D: Deposit>(setting: &Setting<D>, source: &Source, refused: &Refused) {
-    let (Refused::Reject { why, .. } | Refused::Abort { why, .. }) = refused;
-    let answer = match refused {
-        Refused::Reject { answer, .. } => format!("{:?}: {}", answer.result, answer.source),
-        Refused::Abort { reason, .. } => format!("abort: {reason}"),
-    };
-    let kind = if matches!(refused, Refused::Reject { .. }) { "rejected" } else { "aborted" };
-    setting.deposit.tell(event(kind, Some(source.clone()), json!({ "answer": answer, "why": why }))).await;
-}
-
-async fn tell_unassociated<D: Deposit>(setting: &Setting<D>, end: &End) {
-    let (outcome, why) = (end.outcome(), end.why());
-    if let End::Closed(WireError::Closed) | End::Stopped = end {
-        // load balancers and monitors look in like this
-        tracing::debug!(association = setting.id, peer = %setting.peer, why, "no association");
-        return;
-    }
-    let source = Source {
-        calling_ae: String::new(),
-        called_ae: String::new(),
-        peer: Some(setting.peer.to_canonical()),
-        association: setting.id.clone(),
-    };
-    setting.deposit.tell(event("aborted", Some(source), json!({ "outcome": outcome, "why": why }))).await;
 }

@@ -11,9 +11,11 @@ pub mod association;
 pub mod deposit;
 mod limits;
 pub mod listener;
+mod request;
 pub mod router;
 pub mod sink;
 mod store;
+mod told;
 pub mod wire;
 
 pub use deposit::{Announced, Deposit, Refusal};
