@@ -6,10 +6,10 @@ use crate::deliver::Deliver;
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::look::LookStage;
 use crate::model::{Classifier, ModelError};
+use crate::notify;
 use crate::receive::{Listener, Router};
 use crate::spool::{Spool, SpoolError};
 use crate::upkeep::{self, UpkeepError};
-use crate::notify;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -160,10 +160,14 @@ impl Daemon {
                 let abort = stage.abort_handle();
                 match tokio::time::timeout(bound, stage).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => error!(%error, "a stage ended badly; what it had not finished goes on at the next start"),
+                    Ok(Err(error)) => {
+                        error!(%error, "a stage ended badly; what it had not finished goes on at the next start")
+                    }
                     Err(_) => {
                         abort.abort();
-                        warn!("a stage did not end within {bound:?}; what it had not finished goes on at the next start");
+                        warn!(
+                            "a stage did not end within {bound:?}; what it had not finished goes on at the next start"
+                        );
                     }
                 }
             }

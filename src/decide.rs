@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::correct::{self, Correction};
-use crate::ledger::{DecidedInstance, Decision, InstanceRow, Ledger, SeriesJob, now};
 use crate::dataset::Overlay;
+use crate::ledger::{DecidedInstance, Decision, InstanceRow, Ledger, SeriesJob, now};
 use crate::model::Threshold;
 use crate::route::{Case, Choice, Earlier, Router, Series};
 use crate::spool::Spool;

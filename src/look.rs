@@ -157,7 +157,12 @@ struct Request {
     reply: oneshot::Sender<Result<(BTreeMap<String, f32>, f32), String>>,
 }
 
-async fn look_at(id: InstanceId, path: std::path::PathBuf, classifier: Arc<Classifier>, requests: SyncSender<Request>) -> Look {
+async fn look_at(
+    id: InstanceId,
+    path: std::path::PathBuf,
+    classifier: Arc<Classifier>,
+    requests: SyncSender<Request>,
+) -> Look {
     let (reply, scores) = oneshot::channel();
     let model = classifier.hash().to_owned();
     let read = tokio::task::spawn_blocking(move || {
@@ -188,7 +193,9 @@ async fn look_at(id: InstanceId, path: std::path::PathBuf, classifier: Arc<Class
 /// Decodes and preprocesses; a panic in a decoder is an undecodable image and nothing more.
 fn read_input(path: &Path, classifier: &Classifier) -> Result<Vec<f32>, Look> {
     let read = catch_unwind(AssertUnwindSafe(|| {
-        pixels::read_dicom(path, classifier.wanted_pixels()).map(|plane| classifier.input(&plane))
+        // Twice the network's size: the averaging down to it, and the cutting of borders, is the network's own.
+        let wanted = 2 * classifier.card().input.size;
+        pixels::read_dicom(path, wanted).map(|plane| classifier.input(&plane))
     }));
     match read {
         Ok(Ok(input)) => Ok(input),
@@ -210,9 +217,10 @@ fn serve_network(classifier: &Classifier, queue: &Receiver<Request>) {
         }
         let (inputs, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|r| (r.input, r.reply)).unzip();
         let begun = Instant::now();
-        let scored = catch_unwind(AssertUnwindSafe(|| classifier.scores(&inputs)))
-            .unwrap_or_else(|_| Err(crate::model::ModelError::Panicked))
-            .map_err(|error| format!("the network failed: {error}"));
+        let scored = match catch_unwind(AssertUnwindSafe(|| classifier.scores(&inputs))) {
+            Ok(scored) => scored.map_err(|error| error.to_string()),
+            Err(_) => Err("the network panicked".to_owned()),
+        };
         let each = milliseconds(begun) / inputs.len() as f32;
         match scored {
             Ok(all) => {

@@ -15,7 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter of `[log] level` cannot be read.
-    #[error("log.level = {level:?} is no filter ({source}); use error, warn, info, debug, trace, or module=level pairs")]
+    #[error(
+        "log.level = {level:?} is no filter ({source}); use error, warn, info, debug, trace, or module=level pairs"
+    )]
     Filter {
         /// As configured.
         level: String,
@@ -56,7 +58,8 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Fields::default();
-        line.0.insert("timestamp".into(), chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into());
+        line.0
+            .insert("timestamp".into(), chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into());
         line.0.insert("level".into(), event.metadata().level().as_str().into());
         event.record(&mut line);
         writeln!(writer, "{}", Value::Object(line.0))

@@ -103,7 +103,12 @@ fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, Stri
 }
 
 /// Removes what every destination has had for longer than `retention.delivered`, until `stop` is rung.
-pub async fn retain(config: watch::Receiver<Arc<Config>>, spool: Spool, ledger: Ledger, mut stop: watch::Receiver<bool>) {
+pub async fn retain(
+    config: watch::Receiver<Arc<Config>>,
+    spool: Spool,
+    ledger: Ledger,
+    mut stop: watch::Receiver<bool>,
+) {
     while !*stop.borrow() {
         let keep = config.borrow().retention.delivered.as_millis() as i64;
         let more = match remove_expired(&spool, &ledger, now() - keep).await {

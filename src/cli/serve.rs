@@ -92,7 +92,9 @@ async fn reload(daemon: &Daemon, path: &Path) {
             Ok(()) => info!(file = %path.display(), "the new configuration is in force"),
             Err(error) => error!(%error, "the reload could not be written to the ledger"),
         },
-        Err(errors) => error!(file = %path.display(), %errors, "the new configuration is wrong: the old one stays in force"),
+        Err(errors) => {
+            error!(file = %path.display(), %errors, "the new configuration is wrong: the old one stays in force")
+        }
     }
     notify::ready("routing");
 }

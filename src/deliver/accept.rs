@@ -85,7 +85,8 @@ mod tests {
 
     fn example() -> Vec<u8> {
         let mut bytes = Vec::new();
-        let context = |id, reason| PresentationContextResult { id, reason, transfer_syntax: "1.2.840.10008.1.2".into() };
+        let context =
+            |id, reason| PresentationContextResult { id, reason, transfer_syntax: "1.2.840.10008.1.2".into() };
         let pdu = Pdu::AssociationAC(AssociationAC {
             protocol_version: 1,
             application_context_name: "1.2.840.10008.3.1.1.1".into(),

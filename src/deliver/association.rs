@@ -8,8 +8,8 @@ use super::accept::{self, Accepted};
 use super::contexts::{Need, Negotiated};
 use crate::dataset::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use dicom_ul::pdu::{
-    AbortRQServiceProviderReason, AbortRQSource, AssociationRJ, AssociationRJResult, AssociationRQ, PDataValue,
-    PDataValueType, PDU_HEADER_SIZE, Pdu, PresentationContextProposed, UserVariableItem, read_pdu, write_pdu,
+    AbortRQServiceProviderReason, AbortRQSource, AssociationRJ, AssociationRJResult, AssociationRQ, PDU_HEADER_SIZE,
+    PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, read_pdu, write_pdu,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -128,7 +128,8 @@ impl Association {
     /// Any [`AssociationError`].
     pub async fn request(peer: &Peer, proposed: &[Need]) -> Result<Association, AssociationError> {
         let connect = |source| AssociationError::Connect { address: peer.address.clone(), source };
-        let stream = within(peer.timeout, "connecting", TcpStream::connect(peer.address.as_str())).await?.map_err(connect)?;
+        let stream =
+            within(peer.timeout, "connecting", TcpStream::connect(peer.address.as_str())).await?.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
         let mut association = Association {
             stream,
@@ -147,7 +148,9 @@ impl Association {
                 association.most = if max_length == 0 { MAX_PDU } else { max_length.min(MAX_PDU) };
                 if association.most < 16 {
                     association.give_up().await;
-                    return Err(AssociationError::Protocol(format!("it takes PDUs of no more than {max_length} bytes")));
+                    return Err(AssociationError::Protocol(format!(
+                        "it takes PDUs of no more than {max_length} bytes"
+                    )));
                 }
                 association.negotiated = Negotiated::new(proposed, &results);
                 Ok(association)
@@ -235,12 +238,13 @@ impl Association {
         if !self.usable {
             return;
         }
+        let patience = COURTESY.min(self.peer.timeout);
         let handshake = async {
             self.send(&Pdu::ReleaseRQ).await?;
             // the peer may have aborted or released meanwhile: the connection ends either way
             self.read("waiting for the release").await
         };
-        let _ = tokio::time::timeout(COURTESY.min(self.peer.timeout), handshake).await;
+        let _ = tokio::time::timeout(patience, handshake).await;
         let _ = self.stream.shutdown().await;
     }
 
@@ -254,8 +258,9 @@ impl Association {
         if !std::mem::replace(&mut self.usable, false) {
             return;
         }
+        let patience = COURTESY.min(self.peer.timeout);
         let source = AbortRQSource::ServiceProvider(AbortRQServiceProviderReason::ReasonNotSpecified);
-        let _ = tokio::time::timeout(COURTESY.min(self.peer.timeout), self.send(&Pdu::AbortRQ { source })).await;
+        let _ = tokio::time::timeout(patience, self.send(&Pdu::AbortRQ { source })).await;
         let _ = self.stream.shutdown().await;
     }
 
@@ -279,18 +284,19 @@ impl Association {
 
     /// Reads one PDU: its type and its body, no longer than [`MAX_PDU`].
     async fn read(&mut self, doing: &'static str) -> Result<(u8, Vec<u8>), AssociationError> {
+        let timeout = self.peer.timeout;
         let read = async {
             let mut header = [0; PDU_HEADER_SIZE as usize];
             self.stream.read_exact(&mut header).await?;
             let length = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
             if length > MAX_PDU {
-                return Ok(Err(length));
+                return std::io::Result::Ok(Err(length));
             }
             let mut body = vec![0; length as usize];
             self.stream.read_exact(&mut body).await?;
             Ok(Ok((header[0], body)))
         };
-        match within(self.peer.timeout, doing, read).await? {
+        match within(timeout, doing, read).await? {
             Ok(Ok(pdu)) => Ok(pdu),
             Ok(Err(length)) => Err(AssociationError::Protocol(format!("a PDU of {length} bytes"))),
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(AssociationError::Closed),
@@ -310,11 +316,7 @@ impl Association {
     }
 }
 
-async fn within<T>(
-    after: Duration,
-    doing: &'static str,
-    work: impl Future<Output = T>,
-) -> Result<T, AssociationError> {
+async fn within<T>(after: Duration, doing: &'static str, work: impl Future<Output = T>) -> Result<T, AssociationError> {
     tokio::time::timeout(after, work).await.map_err(|_| AssociationError::Timeout { doing, after })
 }
 

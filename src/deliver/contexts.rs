@@ -133,7 +133,10 @@ impl Negotiated {
                 || [EXPLICIT_VR_LE, IMPLICIT_VR_LE].contains(&context.transfer_syntax.as_str())
         };
         Form::TransferSyntaxRefused(
-            of_class().filter(|(context, _)| tried(context)).map(|(context, _)| context.transfer_syntax.clone()).collect(),
+            of_class()
+                .filter(|(context, _)| tried(context))
+                .map(|(context, _)| context.transfer_syntax.clone())
+                .collect(),
         )
     }
 
@@ -172,7 +175,8 @@ mod tests {
     #[test]
     fn its_own_transfer_syntax_goes_first() {
         let proposed = propose(&[Need::new(DX, JPEG_LOSSLESS)], true);
-        let all = Negotiated::new(&proposed, &[(1, Reason::Acceptance), (3, Reason::Acceptance), (5, Reason::Acceptance)]);
+        let all =
+            Negotiated::new(&proposed, &[(1, Reason::Acceptance), (3, Reason::Acceptance), (5, Reason::Acceptance)]);
         assert_eq!(all.form(&proposed[0]), Form::AsItIs { context: 1 });
         let implicit = Negotiated::new(&proposed, &[(5, Reason::Acceptance)]);
         assert_eq!(implicit.form(&proposed[0]), Form::Native { context: 5, transfer_syntax: IMPLICIT_VR_LE });

@@ -2,10 +2,10 @@
 
 use super::association::Peer;
 use super::backoff::Circuit;
-use super::feed::{Feed, MOST};
+use super::feed::MOST;
 use super::worker::{self, Line, stopped};
 use crate::config::Config;
-use crate::ledger::{self, Ledger, LedgerError, Millis};
+use crate::ledger::{self, DeliveryId, Ledger, LedgerError, Millis};
 use crate::spool::Spool;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -18,7 +18,6 @@ use tokio::task::{JoinHandle, JoinSet};
 const POLL: Duration = Duration::from_secs(1);
 
 /// The deliver stage.
-#[derive(Debug)]
 pub struct Deliver {
     config: watch::Receiver<Arc<Config>>,
     ledger: Ledger,
@@ -97,7 +96,8 @@ impl Deliver {
             }
             let _ = one.stop.send(true);
             leaving.insert(name.clone(), one.task);
-            if !wanted.contains_key(name.as_str()) && matches!(self.ledger.next_delivery_due(&name).await, Ok(Some(_))) {
+            if !wanted.contains_key(name.as_str()) && matches!(self.ledger.next_delivery_due(&name).await, Ok(Some(_)))
+            {
                 tracing::warn!(
                     destination = name,
                     "not configured any more: its deliveries stay queued (radroute queue list, radroute queue drop)"
@@ -146,8 +146,9 @@ impl Deliver {
 async fn serve(line: Arc<Line>, drain: Duration) {
     let mut workers: JoinSet<()> = JoinSet::new();
     let mut stop = line.stop.clone();
+    let mut oldest = None;
     loop {
-        let wait = match work(&line, &mut workers).await {
+        let wait = match work(&line, &mut workers, &mut oldest).await {
             Ok(wait) => wait,
             Err(error) => {
                 tracing::error!(destination = line.destination.name, %error, "cannot read the queue from the ledger");
@@ -167,13 +168,21 @@ async fn serve(line: Arc<Line>, drain: Duration) {
     }
     let finished = async { while workers.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, finished).await.is_err() {
-        tracing::warn!(destination = line.destination.name, "limits.drain is over: what is on the wire is cut off and stays queued");
+        tracing::warn!(
+            destination = line.destination.name,
+            "limits.drain is over: what is on the wire is cut off and stays queued"
+        );
         workers.shutdown().await;
     }
 }
 
-/// Fills the feed and starts associations; returns for how long there is nothing else to do.
-async fn work(line: &Arc<Line>, workers: &mut JoinSet<()>) -> Result<Duration, LedgerError> {
+/// Fills the feed and starts associations; returns for how long there is nothing else to do. `oldest` is what was due first
+/// when the destination was left alone.
+async fn work(
+    line: &Arc<Line>,
+    workers: &mut JoinSet<()>,
+    oldest: &mut Option<Millis>,
+) -> Result<Duration, LedgerError> {
     let name = line.destination.name.as_str();
     let now = ledger::now();
     let (open, until, probe) = {
@@ -181,13 +190,12 @@ async fn work(line: &Arc<Line>, workers: &mut JoinSet<()>) -> Result<Duration, L
         (circuit.open(now), circuit.until(), circuit.probe())
     };
     if open {
-        // the probe is due again before its time: somebody said `queue retry`
-        let due = line.ledger.due_deliveries(name, now, MOST, &line.feed.busy()).await?;
-        if !due.iter().any(|job| Some(job.id) == probe) {
+        if !retried(line, now, probe, oldest).await? {
             return Ok(POLL.min(until_then(until, now)));
         }
         line.circuit().try_now();
     }
+    *oldest = None;
     let waiting = line.feed.waiting();
     if waiting < MOST / 2 {
         let wanted = MOST - waiting;
@@ -208,6 +216,26 @@ async fn work(line: &Arc<Line>, workers: &mut JoinSet<()>) -> Result<Duration, L
     }
     let next = line.ledger.next_delivery_due(name).await?;
     Ok(next.filter(|&at| at > now).map_or(POLL, |at| POLL.min(until_then(at, now))))
+}
+
+/// Whether somebody said `radroute queue retry` while the destination is left alone: its probe is due before its time, or
+/// all that waited is due later than it was.
+async fn retried(
+    line: &Line,
+    now: Millis,
+    probe: Option<DeliveryId>,
+    oldest: &mut Option<Millis>,
+) -> Result<bool, LedgerError> {
+    let name = line.destination.name.as_str();
+    if !line.feed.busy().is_empty() {
+        // outcomes are still on their way into the ledger
+        return Ok(false);
+    }
+    let next = line.ledger.next_delivery_due(name).await?.unwrap_or(Millis::MAX);
+    if next > *oldest.get_or_insert(next) {
+        return Ok(true);
+    }
+    Ok(line.ledger.due_deliveries(name, now, MOST, &[]).await?.iter().any(|job| Some(job.id) == probe))
 }
 
 fn until_then(at: Millis, now: Millis) -> Duration {

@@ -9,11 +9,12 @@ use super::contexts::{Form, Need};
 use super::frames::{self, Chunk};
 use super::transcode::{self, TranscodeError};
 use crate::dataset::Overlay;
+use crate::dataset::splice::Splice;
 use crate::dimse::command::{Command, PRIORITY_MEDIUM};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 
@@ -24,6 +25,8 @@ pub struct Item {
     pub path: PathBuf,
     /// Where its data set begins.
     pub offset: u64,
+    /// How long its data set is, bytes.
+    pub length: u64,
     /// SOP class and transfer syntax.
     pub need: Need,
     /// SOP Instance UID.
@@ -37,12 +40,10 @@ pub struct Item {
 impl Item {
     /// Its data set, from the first byte, with the overlay.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.offset))?;
-        match self.overlay.as_ref().filter(|overlay| !overlay.edits.is_empty()) {
-            None => Ok(Box::new(file)),
-            Some(overlay) => transcode::splice(file, &self.need.transfer_syntax, overlay),
-        }
+        let file = File::open(&self.path)?;
+        let none = Overlay::default();
+        let overlay = self.overlay.as_ref().unwrap_or(&none);
+        Ok(Box::new(Splice::new(file, self.offset, self.length, &self.need.transfer_syntax, overlay)?))
     }
 }
 
@@ -129,15 +130,24 @@ pub async fn send(
         }
         Form::TransferSyntaxRefused(refused) => {
             let refused: Vec<String> = refused.iter().map(|uid| named(uid)).collect();
-            return Err(SendError::Refused(format!("the destination takes none of the transfer syntaxes {}", refused.join(", "))));
+            return Err(SendError::Refused(format!(
+                "the destination takes none of the transfer syntaxes {}",
+                refused.join(", ")
+            )));
         }
         Form::NotProposed => return Err(SendError::NotProposed),
     };
     let result = store(association, item, context, data, finish).await;
-    if matches!(&result, Err(error) if !matches!(error, SendError::Missing | SendError::Damaged(_) | SendError::Unreadable(_))) {
+    if matches!(&result, Err(error) if !matches!(error, SendError::Missing | SendError::Damaged(_) | SendError::Unreadable(_)))
+    {
         association.give_up().await;
     }
-    result.map(|(response, bytes)| Answer { status: response.status, comment: response.comment, transfer_syntax, bytes })
+    result.map(|(response, bytes)| Answer {
+        status: response.status,
+        comment: response.comment,
+        transfer_syntax,
+        bytes,
+    })
 }
 
 /// Where the bytes come from.
@@ -220,10 +230,14 @@ async fn store(
     };
     let response = association.receive_command().await?;
     match Command::parse(&response) {
-        Ok(Command::CStoreRsp { message_id: responded_to, status, error_comment, .. }) if responded_to == message_id => {
+        Ok(Command::CStoreRsp { message_id: responded_to, status, error_comment, .. })
+            if responded_to == message_id =>
+        {
             Ok((Response { status, comment: error_comment }, bytes))
         }
-        Ok(_) => Err(AssociationError::Protocol(format!("a response to something else than C-STORE {message_id}")).into()),
+        Ok(_) => {
+            Err(AssociationError::Protocol(format!("a response to something else than C-STORE {message_id}")).into())
+        }
         Err(error) => Err(AssociationError::Protocol(format!("a response that cannot be read: {error}")).into()),
     }
 }

@@ -36,7 +36,6 @@ const ENOUGH: Millis = 30_000;
 const AFTER_OTHERS: Millis = 1_000;
 
 /// All that the associations to a destination share.
-#[derive(Debug)]
 pub struct Line {
     /// As configured.
     pub destination: config::Destination,
@@ -75,6 +74,7 @@ impl Line {
         Ok(Item {
             path: self.spool.path(&job.instance.spool_name)?,
             offset: job.instance.dataset_offset,
+            length: job.instance.file_size.saturating_sub(job.instance.dataset_offset),
             need: Need::new(&facts.sop_class_uid, &facts.transfer_syntax_uid),
             sop_instance: facts.sop_instance_uid.clone(),
             overlay: if self.destination.as_received { None } else { job.overlay.clone() },
@@ -248,7 +248,8 @@ impl Worker {
             let mut permit = None;
             let sent = sender::send(&mut association, &item, async {
                 self.recorded().await;
-                permit = tokio::time::timeout(PATIENCE, line.doubt.clone().acquire_owned()).await.ok().and_then(Result::ok);
+                permit =
+                    tokio::time::timeout(PATIENCE, line.doubt.clone().acquire_owned()).await.ok().and_then(Result::ok);
             })
             .await;
             let send_ms = started.elapsed().as_secs_f32() * 1000.0;

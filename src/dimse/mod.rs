@@ -2,6 +2,6 @@
 
 pub mod command;
 pub mod negotiate;
+pub mod outcome;
 pub mod pdv;
 pub mod status;
-pub mod outcome;

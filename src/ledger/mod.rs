@@ -23,6 +23,8 @@ mod retain;
 mod rows;
 mod schema;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::LedgerError;
@@ -47,6 +49,12 @@ const HANDFUL: usize = 2000;
 pub struct Ledger {
     writer: Writer,
     readers: Readers,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ledger")
+    }
 }
 
 impl Ledger {

@@ -31,6 +31,7 @@ pub struct SqliteStore {
     pub(super) connection: Connection,
     /// Row of the last event that [`Store::news`] gave.
     told: Option<i64>,
+    access: Access,
 }
 
 impl SqliteStore {
@@ -73,7 +74,7 @@ impl SqliteStore {
         } else {
             schema::check(&connection, path)?;
         }
-        Ok(SqliteStore { connection, told: None })
+        Ok(SqliteStore { connection, told: None, access })
     }
 
     fn run(&self, sql: &str) -> Stored<()> {
@@ -113,7 +114,11 @@ impl Store for SqliteStore {
         self.run("RELEASE step")
     }
     fn checkpoint(&mut self) -> Stored<()> {
-        // A reader may still hold the log: then the next start takes it up, and nothing is lost.
+        if self.access != Access::Create {
+            return Ok(()); // the daemon's business
+        }
+        // Another process may read for long: then the log stays, the next start takes it up, and nothing is lost.
+        self.connection.busy_timeout(Duration::from_secs(1))?;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }

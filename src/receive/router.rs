@@ -31,6 +31,15 @@ impl Router {
         Router { config, ledger, spool, wake }
     }
 
+    /// Removes a file that got no row.
+    async fn take_back(&self, name: String) {
+        let spool = self.spool.clone();
+        let removed = tokio::task::spawn_blocking(move || spool.remove(&name).map_err(|error| error.to_string())).await;
+        if let Err(error) = removed.map_err(|error| error.to_string()).flatten() {
+            tracing::error!(error, "a spooled file without a row is left: the next start will adopt it");
+        }
+    }
+
     fn wake(&self) {
         for stage in &self.wake {
             stage.notify_one();
@@ -93,9 +102,7 @@ impl Deposit for Router {
         };
         if let Err(error) = self.ledger.received(new).await {
             // not entered, so not ours: the sender keeps it and tries again
-            if let Err(error) = self.spool.remove(&spooled.name) {
-                tracing::error!(%error, "a spooled file without a row is left for the next start");
-            }
+            self.take_back(spooled.name).await;
             return Err(Refusal::new(status::PROCESSING_FAILURE, "processing failure", error));
         }
         self.wake();
@@ -143,7 +150,6 @@ fn spool_refusal(error: SpoolError) -> Refusal {
         SpoolError::Full { .. } => {
             Refusal::new(status::OUT_OF_RESOURCES, "out of resources: no room on the disk", error)
         }
-        #[allow(unreachable_patterns)]
         other => Refusal::new(status::PROCESSING_FAILURE, "processing failure", other),
     }
 }

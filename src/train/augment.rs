@@ -93,10 +93,7 @@ fn warp(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
     let stretch = (rng.random_range(-0.15..0.15) * strength).exp();
     let shear = rng.random_range(-0.1..0.1) * strength;
     let slack = (1.0 - zoom).abs().max(0.1) * 0.5 * strength;
-    let centre = (
-        width * (0.5 + rng.random_range(-slack..=slack)),
-        height * (0.5 + rng.random_range(-slack..=slack)),
-    );
+    let centre = (width * (0.5 + rng.random_range(-slack..=slack)), height * (0.5 + rng.random_range(-slack..=slack)));
     let (mut across, mut down) = (width * zoom * stretch, height * zoom / stretch);
     if quarter % 2 == 1 {
         std::mem::swap(&mut across, &mut down);
@@ -257,24 +254,4 @@ fn pad(plane: &Plane, rng: &mut StdRng) -> Plane {
         data[start..start + plane.width].copy_from_slice(line);
     }
     Plane { width, height, data }
-}
-
-#[cfg(test)]
-mod dump {
-    use super::*;
-    #[test]
-    #[ignore]
-    fn dump() {
-        let list = std::env::var("DUMP_LIST").unwrap();
-        let out = std::env::var("DUMP_OUT").unwrap();
-        for (n, f) in list.split(',').enumerate() {
-            let plane = crate::train::features::read_plane(std::path::Path::new(f)).unwrap();
-            for copy in 0..4 {
-                let p = if copy == 0 { plane.clone() } else { augment(&plane, 1.0, &mut generator(1, f, copy)) };
-                let c = crate::preprocess::InputContract { mean: 0.0, deviation: 1.0, ..Default::default() };
-                let v: Vec<u8> = crate::preprocess::network_input(&p, &c).iter().map(|v| (v * 255.0) as u8).collect();
-                image::save_buffer(format!("{out}/{n}_{copy}.png"), &v, 224, 224, image::ColorType::L8).unwrap();
-            }
-        }
-    }
 }

@@ -78,7 +78,8 @@ impl Frozen<'_> {
 /// Reads a PNG or JPEG as grey.
 pub fn read_plane(file: &Path) -> Result<Plane, TrainError> {
     let bad = |why: String| TrainError::Image { file: file.to_owned(), why };
-    let reader = image::ImageReader::open(file).and_then(|r| r.with_guessed_format()).map_err(|e| bad(e.to_string()))?;
+    let reader =
+        image::ImageReader::open(file).and_then(|r| r.with_guessed_format()).map_err(|e| bad(e.to_string()))?;
     let grey = reader.decode().map_err(|e| bad(e.to_string()))?.into_luma16();
     let (width, height) = (grey.width() as usize, grey.height() as usize);
     Ok(Plane { width, height, data: grey.into_raw().into_iter().map(f32::from).collect() })

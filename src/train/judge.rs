@@ -67,8 +67,11 @@ pub fn judged(outputs: &[Output], heads: &[Head], thresholds: &BTreeMap<String, 
     outputs
         .iter()
         .map(|o| {
-            let scores: BTreeMap<String, f32> =
-                heads.iter().zip(&o.logits).map(|(head, &logit)| (head.name.clone(), head.probability(logit))).collect();
+            let scores: BTreeMap<String, f32> = heads
+                .iter()
+                .zip(&o.logits)
+                .map(|(head, &logit)| (head.name.clone(), head.probability(logit)))
+                .collect();
             Judged {
                 path: o.path.clone(),
                 region: o.region.clone(),

@@ -3,6 +3,7 @@
 use crate::anatomy::Region;
 use crate::model::Threshold;
 use crate::model::card::Head;
+use crate::verdict::{self, Kind, Look, Mode, Rules, Seen};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -92,11 +93,14 @@ pub fn threshold(scored: &[(f32, bool)], cost: f64) -> Threshold {
     cuts.sort_by(f32::total_cmp);
     cuts.dedup();
     let loss = |accept: f32| -> f64 {
-        scored.iter().map(|&(p, positive)| match (p >= accept, positive) {
-            (true, false) => cost,
-            (false, true) => 1.0,
-            _ => 0.0,
-        }).sum()
+        scored
+            .iter()
+            .map(|&(p, positive)| match (p >= accept, positive) {
+                (true, false) => cost,
+                (false, true) => 1.0,
+                _ => 0.0,
+            })
+            .sum()
     };
     let mut best = (f64::INFINITY, 0.5f32);
     for pair in cuts.windows(2) {
@@ -250,15 +254,99 @@ pub fn report(judged: &[Judged], thresholds: &BTreeMap<String, Threshold>) -> Re
     }
 }
 
-/// What one image by itself would be called: the one region at or above its threshold, if it is also the best of all heads
-/// and no other region is.
+/// What one image by itself would be called: by the daemon's own rule for a series of one.
 pub fn called(scores: &BTreeMap<String, f32>, thresholds: &BTreeMap<String, Threshold>) -> Option<Region> {
-    let score = |term: &str| scores.get(term).copied().unwrap_or(0.0);
-    let accepted: Vec<Region> = Region::ALL
-        .into_iter()
-        .filter(|r| thresholds.get(r.term()).is_some_and(|t| score(r.term()) >= t.accept))
-        .collect();
-    let [region] = accepted[..] else { return None };
-    let best = scores.values().copied().fold(0.0, f32::max);
-    (score(region.term()) >= best).then_some(region)
+    let rules = rules(thresholds, Mode::Observe);
+    let look = Look::Scored { scores: scores.clone(), model: String::new(), decode_ms: 0.0, classify_ms: 0.0 };
+    let seen = Seen { look: &look, tag: "", anatomic_region: None, signed: false };
+    let verdict = verdict::decide(&[seen], &rules, None);
+    // With no tag there, being sure is `filled` and nothing else is.
+    verdict.region.filter(|_| verdict.kind == Kind::Filled)
+}
+
+/// The rules of a configuration that says nothing, with a card's thresholds.
+pub fn rules(thresholds: &BTreeMap<String, Threshold>, mode: Mode) -> Rules {
+    let of = |t: &Threshold| verdict::Threshold { accept: t.accept, reject: t.reject };
+    Rules {
+        thresholds: thresholds.iter().map(|(name, t)| (name.clone(), of(t))).collect(),
+        mode,
+        regions: Region::ALL.into_iter().collect(),
+        normalise_synonyms: false,
+        same_as: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auc_of_perfect_reversed_tied_and_one_sided() {
+        assert_eq!(auc(&[(0.9, true), (0.1, false), (0.8, true), (0.2, false)]), Some(1.0));
+        assert_eq!(auc(&[(0.1, true), (0.9, false)]), Some(0.0));
+        assert_eq!(auc(&[(0.5, true), (0.5, false), (0.5, false)]), Some(0.5));
+        // Pairs: 0.4 beats 0.3, loses to 0.6; 0.8 beats both.
+        assert_eq!(auc(&[(0.4, true), (0.8, true), (0.3, false), (0.6, false)]), Some(0.75));
+        assert_eq!(auc(&[(0.5, true)]), None);
+    }
+
+    #[test]
+    fn platt_moves_probabilities_towards_the_rates() {
+        // Overconfident logits: ±4 would say 98 %, right in three of four.
+        let scored: Vec<(f32, bool)> =
+            (0..400).map(|i| if i % 2 == 0 { (4.0, i % 8 != 0) } else { (-4.0, i % 8 == 1) }).collect();
+        let head = platt("KNEE", &scored, 4.0);
+        assert!((head.probability(4.0) - 0.75).abs() < 0.02, "{head:?}");
+        assert!((head.probability(-4.0) - 0.25).abs() < 0.02, "{head:?}");
+    }
+
+    #[test]
+    fn platt_of_perfectly_parted_scores_stays_finite_and_rising() {
+        let head = platt("KNEE", &[(3.0, true), (-3.0, false), (-4.0, false)], 4.0);
+        assert!(head.scale > 0.0 && head.scale < 5.0 && head.offset.abs() < 10.0, "{head:?}");
+    }
+
+    #[test]
+    fn threshold_lies_above_the_false_ones_if_that_costs_little() {
+        let t = threshold(&[(0.95, true), (0.9, true), (0.8, true), (0.6, false), (0.1, false)], 3.0);
+        assert!(t.accept > 0.6 && t.accept <= 0.8, "{t:?}");
+        assert!(t.reject < 0.5 && t.reject > 0.0);
+        // A single false one above many true ones is not worth losing them all.
+        let mut many = vec![(0.97, false)];
+        many.extend((0..20).map(|i| (0.7 + i as f32 * 0.01, true)));
+        assert!(threshold(&many, 3.0).accept <= 0.7);
+    }
+
+    #[test]
+    fn labels_of_spines_tell_only_what_they_know() {
+        assert_eq!(label("SPINE", "LSPINE"), None);
+        assert_eq!(label("SPINE", "PELVIS"), Some(false));
+        assert_eq!(label("HAND", "HAND"), Some(true));
+        assert_eq!(label(NO_RADIOGRAPH, "HAND"), Some(false));
+    }
+
+    #[test]
+    fn report_counts_what_is_called() {
+        let thresholds: BTreeMap<String, Threshold> =
+            Region::ALL.into_iter().map(|r| (r.term().to_owned(), Threshold { accept: 0.5, reject: 0.1 })).collect();
+        let judged: Vec<Judged> = [("HAND", 0.9), ("HAND", 0.2), ("WRIST", 0.7), ("FOOT", 0.3), (NO_RADIOGRAPH, 0.0)]
+            .into_iter()
+            .map(|(region, hand)| {
+                let mut scores: BTreeMap<String, f32> =
+                    Region::ALL.into_iter().map(|r| (r.term().to_owned(), 0.01)).collect();
+                scores.insert("HAND".into(), hand);
+                let called = called(&scores, &thresholds);
+                let text = region.to_owned();
+                Judged { path: text.clone(), region: text.clone(), source: "s".into(), group: text, scores, called }
+            })
+            .collect();
+        let report = report(&judged, &thresholds);
+        assert_eq!(report.regions["HAND"].auc, Some(5.0 / 6.0));
+        assert_eq!(report.regions["HAND"].sensitivity, Some(0.5));
+        assert_eq!((report.neighbours.images, report.neighbours.called_a_region), (1, 1));
+        assert_eq!((report.outside.images, report.outside.called_a_region), (1, 0));
+        assert_eq!(report.no_radiograph.images, 1);
+        assert_eq!(report.false_corrections, 1);
+        assert_eq!(report.confusion["WRIST"]["HAND"], 1);
+    }
 }

@@ -1,6 +1,7 @@
 //! Training: data set, augmentation, the frozen part's features, the loop, metrics, and the weights with their card.
 
 pub mod augment;
+pub mod evaluate;
 pub mod features;
 pub mod judge;
 pub mod manifest;

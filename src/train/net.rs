@@ -1,8 +1,8 @@
 //! The part of the network that is trained: the last blocks and the last layer, channels last, with gradients.
 
 use super::ops::{BatchNorm, Moments, Patches};
-use crate::model::weights::{BLOCKS, EPSILON, Norm, Raw, Weights, from_rows};
 use crate::model::ModelError;
+use crate::model::weights::{BLOCKS, EPSILON, Norm, Raw, Weights, from_rows};
 use candle_core::{Device, Result, Tensor, Var};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -41,7 +41,12 @@ pub struct Trained {
 }
 
 impl Layer {
-    fn new(weights: &Weights, conv: String, norm_name: String, shape: [usize; 4]) -> std::result::Result<Layer, ModelError> {
+    fn new(
+        weights: &Weights,
+        conv: String,
+        norm_name: String,
+        shape: [usize; 4],
+    ) -> std::result::Result<Layer, ModelError> {
         let [from, to, kernel, stride] = shape;
         let norm = weights.norm(&norm_name, to)?;
         let rows = weights.kernel(&conv, from, to, kernel)?;

@@ -47,12 +47,8 @@ impl AdamW {
         for part in &self.parts {
             let Some(gradient) = gradients.get(&part.var) else { continue };
             let rate = rate * part.factor;
-            let update = Update {
-                rate: rate as f32,
-                decay: (rate * part.decay) as f32,
-                correction,
-                moments: &part.moments,
-            };
+            let update =
+                Update { rate: rate as f32, decay: (rate * part.decay) as f32, correction, moments: &part.moments };
             part.var.inplace_op2(&gradient.contiguous()?, &update)?;
         }
         Ok(())

@@ -85,10 +85,11 @@ fn data(run: &Run) -> Data {
             total(&validation)
         ),
         manifest_sha256: run.manifest.sha256.clone(),
-        split: "By group (patient, study or case) as the manifest says: a group is in one split only. Validation images \
+        split:
+            "By group (patient, study or case) as the manifest says: a group is in one split only. Validation images \
                 were never trained on; epoch, calibration and thresholds were chosen on them, so the figures at the \
                 thresholds are better than on images from elsewhere."
-            .into(),
+                .into(),
         training,
         validation,
         groups_sha256: [Split::Train, Split::Validation]
@@ -120,7 +121,11 @@ fn limits(run: &Run) -> Vec<String> {
             count(Split::Validation, None)
         ));
     }
-    limits.push("Few children; few images with plaster; the validation set is small, so its figures are coarse.".into());
-    limits.push("Regions without a head of their own (abdomen, sacrum, toes alone, teeth …) are known as negatives at most.".into());
+    limits
+        .push("Few children; few images with plaster; the validation set is small, so its figures are coarse.".into());
+    limits.push(
+        "Regions without a head of their own (abdomen, sacrum, toes alone, teeth …) are known as negatives at most."
+            .into(),
+    );
     limits
 }
