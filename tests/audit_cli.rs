@@ -121,7 +121,9 @@ async fn fill(ledger: &Ledger) {
             outcome,
             status: Some(status),
             detail: said.into(),
+            peer: String::new(),
             transfer_syntax_uid: "1.2.840.10008.1.2.1".into(),
+            bytes: 0,
             send_ms: 7.5,
             now: 1_700_000_002_000,
         };

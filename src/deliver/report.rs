@@ -1,9 +1,9 @@
-//! How an attempt is told: one line in the log, one row in the ledger. UIDs, never patient data.
+//! How an attempt is told: one row in the ledger, and so one line in the log. UIDs, never patient data.
 
 use super::association::Peer;
 use super::sender::Answer;
 use crate::dimse::outcome::{Fate, Meaning};
-use crate::ledger::{Attempt, DeliveryId, DeliveryJob, Millis, Outcome};
+use crate::ledger::{Attempt, DeliveryId, Millis, Outcome};
 
 /// What is told of an attempt.
 #[derive(Clone, Debug)]
@@ -12,8 +12,6 @@ pub struct Report {
     pub outcome: Outcome,
     /// C-STORE status.
     pub status: Option<u16>,
-    /// Stored, but the destination had something to say.
-    pub warning: bool,
     /// In plain words.
     pub detail: String,
     /// In which it went out, or would have.
@@ -27,7 +25,7 @@ pub struct Report {
 impl Report {
     /// An attempt without a response.
     pub fn failure(outcome: Outcome, detail: String) -> Report {
-        Report { outcome, status: None, warning: false, detail, transfer_syntax: String::new(), bytes: 0, send_ms: 0.0 }
+        Report { outcome, status: None, detail, transfer_syntax: String::new(), bytes: 0, send_ms: 0.0 }
     }
 
     /// There was a response. The outcome of what is to be tried again is the caller's to set: it needs a time.
@@ -38,7 +36,6 @@ impl Report {
         self.status = Some(answer.status);
         self.transfer_syntax.clone_from(&answer.transfer_syntax);
         self.bytes = answer.bytes;
-        self.warning = meaning.fate == Fate::Warned;
         self.detail = meaning.words.to_owned();
         self.outcome = match meaning.fate {
             Fate::Delivered | Fate::Warned => Outcome::Delivered,
@@ -52,49 +49,17 @@ impl Report {
     }
 
     /// For the ledger.
-    pub fn attempt(self, id: DeliveryId, now: Millis) -> Attempt {
+    pub fn attempt(self, id: DeliveryId, peer: &Peer, now: Millis) -> Attempt {
         Attempt {
             id,
             outcome: self.outcome,
             status: self.status,
             detail: self.detail,
+            peer: format!("{}→{}@{}", peer.calling_ae, peer.called_ae, peer.address),
             transfer_syntax_uid: self.transfer_syntax,
+            bytes: self.bytes,
             send_ms: self.send_ms,
             now,
         }
-    }
-}
-
-/// One line.
-pub fn log(destination: &str, peer: &Peer, job: &DeliveryJob, report: &Report) {
-    let facts = &job.instance.facts;
-    let status = report.status.map(|status| format!("{status:04X}")).unwrap_or_default();
-    macro_rules! tell {
-        ($level:ident, $next_at:expr, $message:literal) => {
-            tracing::$level!(
-                sop_instance = facts.sop_instance_uid,
-                series = facts.series_instance_uid,
-                study = facts.study_instance_uid,
-                destination,
-                called_ae = peer.called_ae,
-                calling_ae = peer.calling_ae,
-                address = peer.address,
-                status,
-                attempts = job.attempts.saturating_add(1),
-                next_at = $next_at,
-                transfer_syntax = report.transfer_syntax,
-                corrected = job.overlay.is_some(),
-                bytes = report.bytes,
-                send_ms = report.send_ms,
-                detail = report.detail,
-                $message
-            )
-        };
-    }
-    match report.outcome {
-        Outcome::Delivered if report.warning => tell!(warn, None::<Millis>, "delivered"),
-        Outcome::Delivered => tell!(info, None::<Millis>, "delivered"),
-        Outcome::Retry(next_at) => tell!(warn, Some(next_at), "retry"),
-        Outcome::Dead => tell!(error, None::<Millis>, "dead"),
     }
 }

@@ -9,11 +9,11 @@ use super::association::{Association, AssociationError, Peer};
 use super::backoff::{self, Circuit};
 use super::contexts::{self, Need};
 use super::feed::{Feed, Idle, MOST, Next};
-use super::report::{self, Report};
+use super::report::Report;
 use super::sender::{self, Item, SendError};
 use crate::config;
 use crate::dimse::outcome::{self, Fate};
-use crate::ledger::{self, DeliveryId, DeliveryJob, Ledger, Millis, Outcome};
+use crate::ledger::{self, DeliveryId, DeliveryJob, Ledger, LedgerError, Millis, Outcome};
 use crate::spool::Spool;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
+/// Between attempts to write an outcome into a ledger that fails.
+const UNWRITTEN: Duration = Duration::from_secs(1);
 /// How long an association is kept open with nothing to send: a modality sends its images one by one.
 const LINGER: Duration = Duration::from_millis(1500);
 
@@ -119,15 +121,18 @@ impl Line {
             report.outcome = Outcome::Dead;
             report.detail = format!("given up after retry.max_age: {}", report.detail);
         }
-        report::log(&self.destination.name, &self.peer, job, &report);
-        let attempt = report.attempt(job.id, now);
+        let attempt = report.attempt(job.id, &self.peer, now);
         let (ledger, feed, id) = (self.ledger.clone(), self.feed.clone(), job.id);
         tokio::spawn(async move {
-            match ledger.attempted(vec![attempt]).await {
-                Ok(()) => feed.done(id),
-                // it stays busy: this process must not send it again, for nobody would learn of that either
-                Err(error) => tracing::error!(delivery = id, %error, "the outcome of a delivery is not in the ledger"),
+            // Until it is written it stays busy: this process must not send it again.
+            while let Err(error) = ledger.attempted(vec![attempt.clone()]).await {
+                tracing::error!(delivery = id, %error, "the outcome of a delivery is not in the ledger yet");
+                if matches!(error, LedgerError::Closed) {
+                    return;
+                }
+                tokio::time::sleep(UNWRITTEN).await;
             }
+            feed.done(id);
             drop(permit);
         })
     }

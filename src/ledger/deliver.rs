@@ -127,7 +127,9 @@ fn attempted_once(c: &Connection, a: &Attempt) -> Stored<()> {
         "attempt": attempt,
         "status": a.status.map(|s| format!("{s:04X}")),
         "detail": a.detail,
+        "peer": a.peer,
         "transfer_syntax_uid": a.transfer_syntax_uid,
+        "bytes": a.bytes,
         "send_ms": millis(a.send_ms),
     });
     if let Outcome::Retry(at) = a.outcome {

@@ -161,8 +161,12 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Plain words for the audit: what the destination said, or the network.
     pub detail: String,
+    /// Both AE titles and the address: `CALLING→CALLED@host:port`.
+    pub peer: String,
     /// Transfer syntax that went out.
     pub transfer_syntax_uid: String,
+    /// Bytes of the data set that went out.
+    pub bytes: u64,
     /// Opening the file to the response, milliseconds.
     pub send_ms: f32,
     /// When.

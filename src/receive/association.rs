@@ -420,27 +420,14 @@ impl<D: Deposit> Association<'_, D> {
         Ok(wire::write(write, &bytes, self.setting.config.limits.pdu).await?)
     }
 
-    /// One log line, and an event unless nothing but echoes passed.
+    /// An event, and so a log line, unless nothing but echoes passed.
     async fn tell(&self, end: &End, duration: Duration) {
         let Counts { received, refused, echoes, others, bytes } = self.counts;
         let (outcome, why, duration_ms) = (end.outcome(), end.why(), duration.as_millis() as u64);
-        tracing::info!(
-            association = self.source.association,
-            peer = %self.setting.peer,
-            calling_ae = self.source.calling_ae,
-            called_ae = self.source.called_ae,
-            outcome,
-            why,
-            received,
-            refused,
-            echoes,
-            others,
-            bytes,
-            duration_ms,
-            "association"
-        );
         // a monitor that echoes every second would fill the ledger
         if matches!(end, End::Released) && received + refused + others == 0 {
+            let Source { calling_ae, peer, .. } = &self.source;
+            tracing::debug!(calling_ae, ?peer, echoes, duration_ms, "association for verification alone");
             return;
         }
         let detail = json!({
@@ -479,15 +466,6 @@ async fn tell_rejected<D: Deposit>(setting: &Setting<D>, source: &Source, refuse
         Refused::Abort { reason, .. } => format!("abort: {reason}"),
     };
     let kind = if matches!(refused, Refused::Reject { .. }) { "rejected" } else { "aborted" };
-    tracing::warn!(
-        association = setting.id,
-        peer = %setting.peer,
-        calling_ae = source.calling_ae,
-        called_ae = source.called_ae,
-        answer,
-        why,
-        "{kind}"
-    );
     setting.deposit.tell(event(kind, Some(source.clone()), json!({ "answer": answer, "why": why }))).await;
 }
 
@@ -498,7 +476,6 @@ async fn tell_unassociated<D: Deposit>(setting: &Setting<D>, end: &End) {
         tracing::debug!(association = setting.id, peer = %setting.peer, why, "no association");
         return;
     }
-    tracing::warn!(association = setting.id, peer = %setting.peer, outcome, why, "no association");
     let source = Source {
         calling_ae: String::new(),
         called_ae: String::new(),

@@ -1,6 +1,7 @@
 //! The router's deposit: spool, ledger, then 0000.
 
 use super::deposit::{Announced, Deposit, Refusal, inspect};
+use crate::audit;
 use crate::config::Config;
 use crate::dataset::file_meta::{FileMeta, write_file_meta};
 use crate::dimse::status;
@@ -91,7 +92,7 @@ impl Deposit for Router {
             spool_name: spooled.name.clone(),
             file_size: spooled.size,
             dataset_offset,
-            facts: facts.clone(),
+            facts,
             source: announced.source.clone(),
             received_at,
             receive_ms,
@@ -106,22 +107,6 @@ impl Deposit for Router {
             return Err(Refusal::new(status::PROCESSING_FAILURE, "processing failure", error));
         }
         self.wake();
-        let source = &announced.source;
-        tracing::info!(
-            association = source.association,
-            peer = source.peer.map(tracing::field::display),
-            calling_ae = source.calling_ae,
-            called_ae = source.called_ae,
-            sop_instance_uid = facts.sop_instance_uid,
-            series_instance_uid = facts.series_instance_uid,
-            study_instance_uid = facts.study_instance_uid,
-            sop_class_uid = facts.sop_class_uid,
-            transfer_syntax_uid = facts.transfer_syntax_uid,
-            bytes = spooled.size - dataset_offset,
-            receive_ms,
-            sync_ms,
-            "received"
-        );
         Ok(status::SUCCESS)
     }
 
@@ -134,9 +119,9 @@ impl Deposit for Router {
     }
 
     async fn tell(&self, event: Event) {
-        let kind = event.kind.clone();
-        if let Err(error) = self.ledger.event(event).await {
-            tracing::error!(%error, kind, "an event could not be entered in the ledger");
+        if let Err(error) = self.ledger.event(event.clone()).await {
+            tracing::error!(%error, "an event could not be entered in the ledger: it stands in the log alone");
+            audit::tell(&event);
         }
     }
 }

@@ -229,7 +229,9 @@ impl Deposit for Folder {
 
     async fn released(&self, _association: &str) {}
 
-    async fn tell(&self, _event: Event) {}
+    async fn tell(&self, event: Event) {
+        crate::audit::tell(&event);
+    }
 }
 
 #[cfg(test)]

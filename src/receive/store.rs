@@ -135,18 +135,6 @@ async fn tell_refused<D: Deposit>(announced: &Announced, refusal: &Refusal, byte
         if valid_uid(&announced.sop_instance_uid) { announced.sop_instance_uid.as_str() } else { "" };
     let status = format!("{:04X}", refusal.status);
     let duration_ms = began.elapsed().as_millis() as u64;
-    tracing::warn!(
-        association = source.association,
-        peer = source.peer.map(tracing::field::display),
-        calling_ae = source.calling_ae,
-        called_ae = source.called_ae,
-        sop_instance_uid,
-        status,
-        bytes,
-        duration_ms,
-        why = refusal.why,
-        "refused"
-    );
     let detail = json!({ "status": status, "why": refusal.why, "bytes": bytes, "duration_ms": duration_ms });
     let event = Event {
         at: now(),

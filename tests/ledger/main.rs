@@ -113,7 +113,9 @@ pub fn attempt(id: DeliveryId, outcome: Outcome, now: Millis) -> Attempt {
         outcome,
         status,
         detail: "said".into(),
+        peer: String::new(),
         transfer_syntax_uid: "1.2.840.10008.1.2.1".into(),
+        bytes: 0,
         send_ms: 7.0,
         now,
     }
