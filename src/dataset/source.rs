@@ -231,19 +231,14 @@ mod tests {
 
     #[test]
     fn output_held_back_at_the_end_of_the_input_is_given_out() {
-        // The last of the input unpacks to far more than the buffer holds, for some length of these at the end of a read.
-        for n in (90_000..130_000).step_by(997) {
+        // With the last byte of its input the decompressor is a little further than the buffer of 32 KiB has room for.
+        for n in 32_700..32_900 {
             let data = vec![0u8; n];
             let packed = deflate(&data);
             let mut out = Vec::new();
             Inflate::new(&packed[..], 1 << 20).read_to_end(&mut out).unwrap();
             assert_eq!(out, data, "{n}");
         }
-        let noise: Vec<u8> = (0..2_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 27) as u8).collect();
-        let packed = deflate(&noise);
-        let mut out = Vec::new();
-        Inflate::new(&packed[..], 1 << 22).read_to_end(&mut out).unwrap();
-        assert_eq!(out, noise);
     }
 
     #[test]
