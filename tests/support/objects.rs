@@ -185,6 +185,21 @@ impl Object {
         items
     }
 
+    /// The elements with sequences taken apart, for peers that write sequences of undefined length anew with their length.
+    pub fn taken_apart(&self) -> Vec<(u32, Vec<u8>)> {
+        let explicit = self.transfer_syntax != IMPLICIT;
+        let apart = |(tag, raw): &(u32, Vec<u8>)| {
+            if !(explicit && raw.get(4..6) == Some(b"SQ")) {
+                return vec![(*tag, raw.clone())];
+            }
+            let items = self.items(*tag);
+            let mut out = vec![(*tag, (items.len() as u32).to_be_bytes().to_vec())];
+            out.extend(items.iter().flat_map(Object::taken_apart));
+            out
+        };
+        self.elements.iter().flat_map(apart).collect()
+    }
+
     /// Replaces or inserts a top-level element, in the object's encoding.
     pub fn set(&mut self, tag: u32, vr: &str, value: &[u8]) {
         let raw = Encoding::of(&self.transfer_syntax).element(tag, vr, value);

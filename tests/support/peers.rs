@@ -77,7 +77,7 @@ from pynetdicom import AE, evt, AllStoragePresentationContexts, ALL_TRANSFER_SYN
 def store(event):
     path = "%s/%s.dcm" % (sys.argv[2], event.request.AffectedSOPInstanceUID)
     with open(path, "wb") as f:
-        f.write(event.encoded_dataset())
+        f.write(event.encoded_dataset(include_meta=False))
     return 0
 ae = AE("PYSCP")
 for context in AllStoragePresentationContexts:
