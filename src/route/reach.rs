@@ -2,7 +2,6 @@
 
 use super::Rule;
 use super::matching::Field;
-use crate::verdict::Kind;
 
 /// A rule, or a part of it, that can never apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +77,7 @@ mod tests {
     use super::*;
     use crate::anatomy::Region;
     use crate::route::Match;
+    use crate::verdict::Kind;
 
     fn rule(last: bool, edit: impl FnOnce(&mut Match)) -> Rule {
         let mut matches = Match::default();
