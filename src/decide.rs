@@ -81,7 +81,7 @@ impl DecideStage {
         let uid = job.series_instance_uid.clone();
         let (thresholds, model, spool) = (self.thresholds.clone(), self.model.clone(), self.spool.clone());
         // Headers are read from disk: off the async threads.
-        let decided = tokio::task::spawn_blocking(move || decide(&job, &config, thresholds, &model, &spool)).await;
+        let decided = tokio::task::spawn_blocking(move || decide(&job, &config, &thresholds, &model, &spool)).await;
         let result = match decided {
             Ok(Ok(decision)) => self.ledger.decided(decision).await.map_err(|e| e.to_string()),
             Ok(Err(error)) => Err(error),
@@ -107,7 +107,7 @@ impl DecideStage {
 fn decide(
     job: &SeriesJob,
     config: &Config,
-    thresholds: BTreeMap<String, Threshold>,
+    thresholds: &BTreeMap<String, Threshold>,
     model: &str,
     spool: &Spool,
 ) -> Result<Decision, String> {

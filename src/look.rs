@@ -5,10 +5,10 @@
 //! written down as [`Look::Undecodable`] and never holds an instance back.
 
 use crate::config::Config;
-use crate::dataset::Facts;
 use crate::ledger::{InstanceId, InstanceRow, Ledger, now};
 use crate::model::Classifier;
 use crate::pixels::{self, PixelsError};
+use crate::route::Case;
 use crate::spool::Spool;
 use crate::verdict::Look;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ impl LookStage {
 
     fn start(&self, row: InstanceRow, requests: &SyncSender<Request>, tasks: &mut JoinSet<(InstanceId, Look)>) {
         let config = self.config.borrow().clone();
-        if let Err(reason) = eligible(&row.facts, &config) {
+        if let Err(reason) = eligible(&row, &config) {
             tasks.spawn(async move { (row.id, Look::Exempt { reason }) });
             return;
         }
@@ -128,7 +128,8 @@ impl LookStage {
 /// Whether an object is a radiograph that may be looked at; if not, why.
 ///
 /// The classes of STANDARD are matched exactly: mammography and intra-oral objects share the prefix.
-pub fn eligible(facts: &Facts, config: &Config) -> Result<(), String> {
+pub fn eligible(row: &InstanceRow, config: &Config) -> Result<(), String> {
+    let facts = &row.facts;
     const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
     const DX_PRESENTATION: &str = "1.2.840.10008.5.1.4.1.1.1.1";
     const DX_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";
@@ -148,14 +149,22 @@ pub fn eligible(facts: &Facts, config: &Config) -> Result<(), String> {
     if facts.samples_per_pixel > 1 {
         return Err("colour".into());
     }
+    let case = Case { facts, calling_ae: &row.source.calling_ae, called_ae: &row.source.called_ae, verdict: None };
+    let exemptions = config.exemptions().map_err(|error| error.to_string())?;
+    if exemptions.iter().any(|rule| rule.matches(&case)) {
+        return Err("excluded by classify.exempt".into());
+    }
     Ok(())
 }
 
 /// One input for the network, and where its scores go.
 struct Request {
     input: Vec<f32>,
-    reply: oneshot::Sender<Result<(BTreeMap<String, f32>, f32), String>>,
+    reply: oneshot::Sender<Answer>,
 }
+
+/// The probability of each head and the milliseconds that the network took, or why there are none.
+type Answer = Result<(BTreeMap<String, f32>, f32), String>;
 
 async fn look_at(
     id: InstanceId,

@@ -10,7 +10,6 @@ use crate::deliver::association::Peer;
 use crate::ledger::{DeliveryState, InstanceLife};
 use crate::receive::sink::{Options, Sink};
 use crate::verdict::Look;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::{BufReader, Write};
@@ -343,9 +342,8 @@ fn print(args: &Args, rows: &[Row]) -> std::io::Result<()> {
         }
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["sample", "tag sent", "network", "verdict", "tag at the archive", "now at", "ms"]);
+    let mut table =
+        super::audit::table(&["sample", "tag sent", "network", "verdict", "tag at the archive", "now at", "ms"]);
     for row in rows {
         let cells = [
             &row.sample,

@@ -361,7 +361,7 @@ fn swap(vr: [u8; 2], value: &[u8]) -> Option<Vec<u8>> {
         b"FD" | b"OD" | b"SV" | b"UV" | b"OV" => 8,
         _ => return Some(value.to_vec()),
     };
-    if value.len() % unit != 0 {
+    if !value.len().is_multiple_of(unit) {
         return None;
     }
     let mut swapped = value.to_vec();
