@@ -38,7 +38,11 @@ async fn every_transfer_syntax_arrives_byte_for_byte() {
         assert_eq!(life.attempts, 1);
         let arrived = Sample::open(&archive.file(&sample.uid).unwrap());
         assert_eq!(arrived.transfer_syntax, sample.transfer_syntax);
-        let expected = if *corrected { sample.corrected() } else { sample.data_set().to_vec() };
+        let mut expected = if *corrected { sample.corrected() } else { sample.data_set().to_vec() };
+        if sample.transfer_syntax == DEFLATED && expected.len() % 2 == 1 {
+            // PS3.5 A.5; dcmconv leaves it out of its files
+            expected.push(0);
+        }
         assert!(arrived.data_set() == expected, "{} corrected: {corrected}", sample.transfer_syntax);
     }
     let syntaxes: std::collections::BTreeSet<_> = samples.iter().map(|(s, _)| s.transfer_syntax.clone()).collect();

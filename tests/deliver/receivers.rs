@@ -1,6 +1,6 @@
 //! Real C-STORE SCPs: dcmtk's storescp, pynetdicom, and what of them is not installed.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub fn pynetdicom() -> bool {
     installed("python3", &["-c", "import pynetdicom"])
 }
 
-fn start(mut command: Command, port: u16, folder: TempDir) -> Receiver {
+fn start(mut command: Command, port: u16, folder: TempDir, listens: impl Fn(&Receiver) -> bool) -> Receiver {
     let out = std::fs::File::create(folder.path().join("out")).unwrap();
     let child = command
         .env("TCP_NODELAY", "1")
@@ -58,7 +58,7 @@ fn start(mut command: Command, port: u16, folder: TempDir) -> Receiver {
         .unwrap();
     let receiver = Receiver { child, port, folder };
     let until = Instant::now() + Duration::from_secs(30);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while !listens(&receiver) {
         assert!(Instant::now() < until, "the receiver does not listen: {}", receiver.said());
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -76,7 +76,7 @@ pub fn storescp(port: Option<u16>, options: &[&str]) -> Receiver {
         .arg(folder.path().join("received"))
         .args(options)
         .arg(port.to_string());
-    start(command, port, folder)
+    start(command, port, folder, |_| TcpStream::connect(("127.0.0.1", port)).is_ok())
 }
 
 /// `scp.py`, which answers `statuses`.
@@ -88,7 +88,8 @@ pub fn answering(port: Option<u16>, statuses: &str, options: &[&str]) -> Receive
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deliver/scp.py")).arg(port.to_string());
     command.arg(received).arg(statuses).args(options);
-    start(command, port, folder)
+    // a mere connection would count as an association for a while
+    start(command, port, folder, |receiver| receiver.said().contains("listening"))
 }
 
 impl Receiver {
