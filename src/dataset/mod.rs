@@ -1,5 +1,19 @@
 //! The bytes of a data set, read without building it: a bounded walk, the facts of the header, and splicing an overlay.
 
+pub(crate) mod encode;
+mod encoding;
+mod error;
+mod facts;
+pub mod file_meta;
+mod source;
+pub mod splice;
+pub(crate) mod text;
+pub mod walk;
+
+pub use encoding::{Encoding, Form};
+pub use error::DatasetError;
+pub(crate) use facts::code_of_first_item;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

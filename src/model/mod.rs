@@ -1,15 +1,54 @@
 //! The network: graph, weights, model card, and the classifier that the daemon calls.
+//!
+//! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
+//! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
+//! [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
-use crate::preprocess::Plane;
+pub mod card;
+pub mod engine;
+pub mod reference;
+pub mod weights;
+
+use crate::config::DeviceChoice;
+use crate::preprocess::{Plane, network_input};
+use card::Card;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ModelError {
-    #[error("placeholder")]
-    Placeholder,
+    #[error("{}: cannot be read: {source}", file.display())]
+    Read { file: PathBuf, source: std::io::Error },
+    #[error("{}: {why}", file.display())]
+    Format { file: PathBuf, why: String },
+    #[error("{}: tensor {tensor} is missing; names are torchvision's for ResNet-18", file.display())]
+    Missing { file: PathBuf, tensor: String },
+    #[error("{}: tensor {tensor} has shape {found:?}, {wanted:?} is needed", file.display())]
+    Shape { file: PathBuf, tensor: String, found: Vec<usize>, wanted: Vec<usize> },
+    #[error("{}: the model card is wrong: {why}", file.display())]
+    Card { file: PathBuf, why: String },
+    #[error(
+        "{}: the SHA-256 is {found}, the card says {wanted}: weights and card do not belong together, or one is damaged",
+        file.display()
+    )]
+    Checksum { file: PathBuf, found: String, wanted: String },
+    #[error(
+        "device = \"cuda\", but this radroute was built without CUDA; build with --features cuda, or set device = \"cpu\""
+    )]
+    NoCuda,
+    #[error("device = \"cuda\", but no CUDA device answers: {0}")]
+    Cuda(String),
+    #[error("an input of {found} values does not fit {size}")]
+    Input { found: usize, size: usize },
+    #[error("the network gave a score that is not finite; the weights are damaged")]
+    NotFinite,
+    #[error("a result did not come back in single precision on the CPU")]
+    Storage,
+    #[error("the network failed: {0}")]
+    Candle(#[from] candle_core::Error),
 }
 
 /// Per-region thresholds on the calibrated probability, from the model card.
@@ -21,33 +60,106 @@ pub struct Threshold {
     pub reject: f32,
 }
 
-/// Weights, card and device: images in, scores out.
-pub struct Classifier {}
+/// Weights, card and device: images in, scores out. May be shared by threads.
+pub struct Classifier {
+    card: Card,
+    hash: String,
+    backend: Backend,
+}
 
-#[allow(unused_variables, missing_docs)]
+enum Backend {
+    Cpu(engine::Network),
+    Cuda(reference::Reference),
+}
+
 impl Classifier {
     /// Loads `model` (safetensors; its card lies beside it as `.json`) onto a device; checks the card's SHA-256.
-    pub fn load(model: &Path, device: crate::config::DeviceChoice) -> Result<Classifier, ModelError> {
-        todo!()
+    pub fn load(model: &Path, device: DeviceChoice) -> Result<Classifier, ModelError> {
+        let card = Card::read(&Card::beside(model))?;
+        let bytes = std::fs::read(model).map_err(|source| ModelError::Read { file: model.to_owned(), source })?;
+        let found = sha256(&bytes);
+        if !found.eq_ignore_ascii_case(&card.sha256) {
+            return Err(ModelError::Checksum { file: model.to_owned(), found, wanted: card.sha256 });
+        }
+        let weights = weights::Weights::from_bytes(model, &bytes)?;
+        let network = engine::Network::new(&weights, card.heads.len())?;
+        let backend = match device {
+            DeviceChoice::Cpu => Backend::Cpu(network),
+            DeviceChoice::Cuda => Backend::Cuda(reference::Reference::new(&network, &cuda()?)?),
+            DeviceChoice::Auto => match cuda() {
+                Ok(device) => Backend::Cuda(reference::Reference::new(&network, &device)?),
+                Err(_) => Backend::Cpu(network),
+            },
+        };
+        Ok(Classifier { card, hash: found[..16].to_owned(), backend })
     }
+
     /// First 16 hex digits of the SHA-256 of the weights.
     pub fn hash(&self) -> &str {
-        todo!()
+        &self.hash
     }
-    /// Thresholds of the five regions, by term.
+
+    /// The model card.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Thresholds of the regions that may correct a tag, by term.
     pub fn thresholds(&self) -> &BTreeMap<String, Threshold> {
-        todo!()
+        &self.card.regions
     }
+
     /// `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        todo!()
+        match self.backend {
+            Backend::Cpu(_) => "cpu".to_owned(),
+            Backend::Cuda(_) => "cuda:0".to_owned(),
+        }
     }
+
     /// The network's input for a plane: what [`Classifier::scores`] takes. Pure; run it beside the network.
     pub fn input(&self, plane: &Plane) -> Vec<f32> {
-        todo!()
+        network_input(plane, &self.card.input)
     }
+
     /// Calibrated probability of each head for each input.
     pub fn scores(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, f32>>, ModelError> {
-        todo!()
+        let logits = self.logits(inputs)?;
+        let mut scores = Vec::with_capacity(logits.len());
+        for row in logits {
+            let named = self.card.heads.iter().zip(row);
+            let row: BTreeMap<String, f32> =
+                named.map(|(head, logit)| (head.name.clone(), head.probability(logit))).collect();
+            if row.values().any(|p| !p.is_finite()) {
+                return Err(ModelError::NotFinite);
+            }
+            scores.push(row);
+        }
+        Ok(scores)
     }
+
+    /// The network's outputs as they are, in the order of the card's heads.
+    pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        match &self.backend {
+            Backend::Cpu(network) => network.logits(inputs, self.card.input.size),
+            Backend::Cuda(network) => network.logits(inputs, self.card.input.size),
+        }
+    }
+}
+
+/// SHA-256 in hex digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The first CUDA device.
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<candle_core::Device, ModelError> {
+    candle_core::Device::new_cuda(0).map_err(|e| ModelError::Cuda(e.to_string()))
+}
+
+/// The first CUDA device: this build has none.
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<candle_core::Device, ModelError> {
+    Err(ModelError::NoCuda)
 }

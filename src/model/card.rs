@@ -1,0 +1,205 @@
+//! The model card: what lies beside the weights as JSON, and its Markdown twin.
+
+use super::{ModelError, Threshold};
+use crate::preprocess::InputContract;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The version of the card's format that this code reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Everything that is to be known of a file of weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Version of this format.
+    pub format: u32,
+    /// What the network is called.
+    pub name: String,
+    /// What it may be used for.
+    #[serde(rename = "use")]
+    pub permitted_use: String,
+    /// Always `resnet18`.
+    pub architecture: String,
+    /// SHA-256 of the safetensors file, 64 hex digits.
+    pub sha256: String,
+    /// What the network takes.
+    pub input: InputContract,
+    /// The outputs in their order: one-vs-rest, each by itself.
+    pub heads: Vec<Head>,
+    /// Thresholds on the calibrated probability, by head: the heads that may correct a tag.
+    pub regions: BTreeMap<String, Threshold>,
+    /// What it was trained on and judged by.
+    pub data: Data,
+    /// The recipe that it was trained with.
+    pub recipe: serde_json::Value,
+    /// What judging gave.
+    pub metrics: serde_json::Value,
+    /// What it cannot do, in sentences.
+    pub limits: Vec<String>,
+}
+
+/// One output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The defined term, or the name of an outside region.
+    pub name: String,
+    /// Probability = sigmoid(scale · logit + offset) (Platt scaling).
+    pub scale: f32,
+    /// See `scale`.
+    pub offset: f32,
+}
+
+/// Where the images came from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// One sentence.
+    pub summary: String,
+    /// SHA-256 of the manifest.
+    pub manifest_sha256: String,
+    /// How train and validation were kept apart.
+    pub split: String,
+    /// Training images by source and region.
+    pub training: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Validation images by source and region.
+    pub validation: BTreeMap<String, BTreeMap<String, usize>>,
+    /// SHA-256 over the sorted groups of each split.
+    pub groups_sha256: BTreeMap<String, String>,
+    /// Licences by source.
+    pub licences: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Head {
+    /// The calibrated probability of a logit.
+    pub fn probability(&self, logit: f32) -> f32 {
+        1.0 / (1.0 + (-(self.scale * logit + self.offset)).exp())
+    }
+}
+
+impl Card {
+    /// Where the card of a file of weights lies: same name, `.json`.
+    pub fn beside(weights: &Path) -> PathBuf {
+        weights.with_extension("json")
+    }
+
+    /// Reads and checks a card.
+    pub fn read(file: &Path) -> Result<Card, ModelError> {
+        let bytes = std::fs::read(file).map_err(|source| ModelError::Read { file: file.to_owned(), source })?;
+        let card: Card = serde_json::from_slice(&bytes)
+            .map_err(|e| ModelError::Card { file: file.to_owned(), why: e.to_string() })?;
+        card.check().map_err(|why| ModelError::Card { file: file.to_owned(), why })?;
+        Ok(card)
+    }
+
+    /// What must hold before the numbers are used; the error says what does not.
+    pub fn check(&self) -> Result<(), String> {
+        let demand = |holds: bool, why: &str| if holds { Ok(()) } else { Err(why.to_owned()) };
+        demand(
+            self.format == FORMAT,
+            &format!("format {} is not {FORMAT}, the one that this version reads", self.format),
+        )?;
+        demand(self.architecture == "resnet18", &format!("architecture {:?} is not \"resnet18\"", self.architecture))?;
+        demand((32..=1024).contains(&self.input.size), "input.size is not within 32 to 1024")?;
+        demand(self.input.mean.is_finite(), "input.mean is not a finite number")?;
+        demand(self.input.deviation.is_finite() && self.input.deviation > 0.0, "input.deviation is not above 0")?;
+        let [low, high] = self.input.stretch;
+        demand(0.0 <= low && low < high && high <= 100.0, "input.stretch is not two rising percentiles")?;
+        demand(!self.heads.is_empty(), "there are no heads")?;
+        let mut names = BTreeSet::new();
+        for head in &self.heads {
+            demand(names.insert(head.name.as_str()), &format!("head {} is there twice", head.name))?;
+            let sane = head.scale.is_finite() && head.scale > 0.0 && head.offset.is_finite();
+            demand(sane, &format!("head {}: scale is not above 0, or offset not finite", head.name))?;
+        }
+        for region in crate::anatomy::Region::ALL {
+            let term = region.term();
+            demand(names.contains(term), &format!("there is no head {term}"))?;
+            demand(self.regions.contains_key(term), &format!("regions has no thresholds for {term}"))?;
+        }
+        for (name, threshold) in &self.regions {
+            let Threshold { accept, reject } = *threshold;
+            demand(names.contains(name.as_str()), &format!("regions names {name}, which is no head"))?;
+            let sane = 0.0 <= reject && reject <= accept && accept <= 1.0;
+            demand(sane, &format!("regions.{name}: 0 <= reject <= accept <= 1 does not hold"))?;
+        }
+        Ok(())
+    }
+
+    /// The card for people.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "# {}\n\n{}\n\nResNet-18, one grey channel, {} one-vs-rest outputs. Made from `{}.json` beside it: do not edit.\n\n\
+             - SHA-256 of the weights: `{}`\n- Input: {} × {} pixels, grey values between percentiles {} and {} to 0..1, \
+             uniform borders {}, letterbox, (v − {}) / {}\n",
+            self.name,
+            self.permitted_use,
+            self.heads.len(),
+            self.name,
+            self.sha256,
+            self.input.size,
+            self.input.size,
+            self.input.stretch[0],
+            self.input.stretch[1],
+            if self.input.trim { "cut off" } else { "kept" },
+            self.input.mean,
+            self.input.deviation,
+        );
+        text += "\n## Regions that may correct a tag\n\n| region | accept from | excluded below |\n|---|---|---|\n";
+        for (name, t) in &self.regions {
+            text += &format!("| {name} | {:.3} | {:.3} |\n", t.accept, t.reject);
+        }
+        text += "\n## Outputs\n\n| head | calibration: scale | offset |\n|---|---|---|\n";
+        for head in &self.heads {
+            text += &format!("| {} | {:.3} | {:.3} |\n", head.name, head.scale, head.offset);
+        }
+        text += &format!("\n## Data\n\n{}\n\nSplit: {}\n", self.data.summary, self.data.split);
+        for (title, part) in [("Training", &self.data.training), ("Validation", &self.data.validation)] {
+            text += &format!("\n{title} images:\n\n| source | regions |\n|---|---|\n");
+            for (source, regions) in part {
+                let regions: Vec<String> = regions.iter().map(|(r, n)| format!("{r} {n}")).collect();
+                text += &format!("| {source} | {} |\n", regions.join(", "));
+            }
+        }
+        text += "\nLicences:\n\n";
+        for (source, licences) in &self.data.licences {
+            text += &format!("- {source}: {}\n", licences.iter().cloned().collect::<Vec<_>>().join("; "));
+        }
+        let pretty = |v: &serde_json::Value| serde_json::to_string_pretty(v).unwrap_or_default();
+        text += &metrics_table(&self.metrics);
+        text += &format!("\n## Recipe\n\n```json\n{}\n```\n", pretty(&self.recipe));
+        text += "\n## Limits\n\n";
+        for limit in &self.limits {
+            text += &format!("- {limit}\n");
+        }
+        text
+    }
+}
+
+/// The five regions' figures as a table; nothing where the metrics hold none.
+fn metrics_table(metrics: &serde_json::Value) -> String {
+    let Some(regions) = metrics.get("regions").and_then(|r| r.as_object()) else { return String::new() };
+    let mut text = String::from(
+        "\n## Metrics on validation\n\n| region | positives | ROC AUC | sensitivity | specificity |\n|---|---|---|---|---|\n",
+    );
+    for (name, region) in regions {
+        let number = |key: &str| region.get(key).and_then(|v| v.as_f64()).map_or("–".into(), |v| format!("{v:.3}"));
+        let positives = region.get("positives").and_then(|v| v.as_u64()).unwrap_or(0);
+        text += &format!(
+            "| {name} | {positives} | {} | {} | {} |\n",
+            number("auc"),
+            number("sensitivity"),
+            number("specificity")
+        );
+    }
+    let of = |key: &str, part: &str| metrics.get(key).and_then(|v| v.get(part)).and_then(|v| v.as_u64());
+    for (key, what) in
+        [("outside", "Radiographs of other regions"), ("neighbours", "Of these, of neighbouring regions")]
+    {
+        if let (Some(images), Some(called)) = (of(key, "images"), of(key, "called_a_region")) {
+            text += &format!("\n{what}: {called} of {images} called one of the five.\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! ResNet-18 with candle's own operations: what the CPU engine is tested against, and what runs on CUDA.
+
+use super::ModelError;
+use super::engine::Network;
+use super::weights::Conv;
+use candle_core::{Device, Result, Tensor};
+
+struct Layer {
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+    pad: usize,
+}
+
+/// The network on a device, channels first.
+pub struct Reference {
+    device: Device,
+    stem: Layer,
+    blocks: Vec<(Layer, Layer, Option<Layer>)>,
+    head_weight: Tensor,
+    head_bias: Tensor,
+}
+
+impl Layer {
+    fn new(conv: &Conv, device: &Device) -> Result<Layer> {
+        let weight = conv.weight.reshape((conv.kernel, conv.kernel, conv.from, conv.to))?;
+        Ok(Layer {
+            weight: weight.permute((3, 2, 0, 1))?.contiguous()?.to_device(device)?,
+            bias: Tensor::new(&conv.bias[..], device)?.reshape((1, conv.to, 1, 1))?,
+            stride: conv.stride,
+            pad: conv.kernel / 2,
+        })
+    }
+
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        x.conv2d(&self.weight, self.pad, self.stride, 1, 1)?.broadcast_add(&self.bias)
+    }
+}
+
+impl Reference {
+    /// The same network on `device`.
+    pub fn new(network: &Network, device: &Device) -> std::result::Result<Reference, ModelError> {
+        let layer = |conv: &Conv| Layer::new(conv, device);
+        let mut blocks = Vec::new();
+        for block in &network.blocks {
+            blocks.push((layer(&block.conv1)?, layer(&block.conv2)?, block.beside.as_ref().map(layer).transpose()?));
+        }
+        Ok(Reference {
+            device: device.clone(),
+            stem: layer(&network.stem)?,
+            blocks,
+            head_weight: network.head_weight.to_device(device)?,
+            head_bias: Tensor::new(&network.head_bias[..], device)?,
+        })
+    }
+
+    /// The logits of each image (grey squares of side `size`).
+    pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> std::result::Result<Vec<Vec<f32>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(input) = inputs.iter().find(|i| i.len() != size * size) {
+            return Err(ModelError::Input { found: input.len(), size });
+        }
+        Ok(self.forward(inputs, size)?)
+    }
+
+    fn forward(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>> {
+        let x = Tensor::from_vec(inputs.concat(), (inputs.len(), 1, size, size), &self.device)?;
+        let x = self.stem.run(&x)?.relu()?;
+        // Not negative after the ReLU, so zeros around it do for the padding of the pool.
+        let mut x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)?;
+        for (conv1, conv2, beside) in &self.blocks {
+            let inner = conv2.run(&conv1.run(&x)?.relu()?)?;
+            let shortcut = beside.as_ref().map_or(Ok(x.clone()), |b| b.run(&x))?;
+            x = (inner + shortcut)?.relu()?;
+        }
+        x.mean((2, 3))?.matmul(&self.head_weight)?.broadcast_add(&self.head_bias)?.to_vec2()
+    }
+}

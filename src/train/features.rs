@@ -1,0 +1,127 @@
+//! What the frozen part of the network makes of each augmented image: computed once, kept in a file in half precision.
+//!
+//! The file is a row of equally long records in the order of the jobs, and nothing else, so a run that was killed goes on
+//! where the file ends. Its name holds a hash of all that the records depend on.
+
+use super::augment::{augment, generator};
+use super::{Progress, TrainError};
+use crate::model::engine::Network;
+use crate::preprocess::{InputContract, Plane, network_input};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// One augmented image to be made.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The image file.
+    pub file: PathBuf,
+    /// What seeds its augmentation (the path within the manifest).
+    pub name: String,
+    /// Which copy.
+    pub copy: usize,
+}
+
+/// What all records depend on.
+pub struct Frozen<'a> {
+    /// The network whose first blocks are frozen.
+    pub network: &'a Network,
+    /// How many blocks are frozen.
+    pub blocks: usize,
+    /// What the network is given.
+    pub input: &'a InputContract,
+    /// Strength of the augmentation.
+    pub augmentation: f32,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// The file of records.
+#[derive(Debug)]
+pub struct Features {
+    file: File,
+    /// Height, width and channels of a record.
+    pub shape: [usize; 3],
+}
+
+/// How many images go through the network at once.
+const BATCH: usize = 16;
+
+impl Frozen<'_> {
+    /// Height, width and channels after the frozen blocks.
+    pub fn shape(&self) -> [usize; 3] {
+        let mut side = self.input.size.div_ceil(2).div_ceil(2);
+        let mut channels = 64;
+        for block in &crate::model::weights::BLOCKS[..self.blocks] {
+            side = side.div_ceil(block.stride);
+            channels = block.to;
+        }
+        [side, side, channels]
+    }
+
+    /// The records of some planes, one after the other.
+    pub fn records(&self, inputs: &[Vec<f32>]) -> Result<Vec<f32>, TrainError> {
+        let maps = self.network.begin(inputs, self.input.size)?;
+        Ok(self.network.run(maps, 0..self.blocks)?.data)
+    }
+
+    fn input(&self, job: &Job) -> Result<Vec<f32>, TrainError> {
+        let plane = read_plane(&job.file)?;
+        let mut rng = generator(self.seed, &job.name, job.copy);
+        Ok(network_input(&augment(&plane, self.augmentation, &mut rng), self.input))
+    }
+}
+
+/// Reads a PNG or JPEG as grey.
+pub fn read_plane(file: &Path) -> Result<Plane, TrainError> {
+    let bad = |why: String| TrainError::Image { file: file.to_owned(), why };
+    let reader =
+        image::ImageReader::open(file).and_then(|r| r.with_guessed_format()).map_err(|e| bad(e.to_string()))?;
+    let grey = reader.decode().map_err(|e| bad(e.to_string()))?.into_luma16();
+    let (width, height) = (grey.width() as usize, grey.height() as usize);
+    Ok(Plane { width, height, data: grey.into_raw().into_iter().map(f32::from).collect() })
+}
+
+impl Features {
+    /// Opens the file and computes what is not there yet.
+    pub fn prepare(file: &Path, frozen: &Frozen, jobs: &[Job], progress: &Progress) -> Result<Features, TrainError> {
+        let io = |source| TrainError::Write { file: file.to_owned(), source };
+        let mut handle =
+            OpenOptions::new().create(true).truncate(false).read(true).append(true).open(file).map_err(io)?;
+        let shape = frozen.shape();
+        let record = 2 * shape.iter().product::<usize>() as u64;
+        let done = (handle.metadata().map_err(io)?.len() / record).min(jobs.len() as u64);
+        // A record cut short by a kill.
+        handle.set_len(done * record).map_err(io)?;
+        progress.begin("features", jobs.len() as u64, done);
+        for part in jobs[done as usize..].chunks(BATCH) {
+            let inputs = part.par_iter().map(|job| frozen.input(job)).collect::<Result<Vec<_>, _>>()?;
+            let records = frozen.records(&inputs)?;
+            let mut halves = vec![f16::ZERO; records.len()];
+            halves.convert_from_f32_slice(&records);
+            let bytes: Vec<u8> = halves.iter().flat_map(|v| v.to_le_bytes()).collect();
+            handle.write_all(&bytes).map_err(io)?;
+            progress.advance(part.len() as u64, "");
+        }
+        progress.end();
+        Ok(Features { file: handle, shape })
+    }
+
+    /// Some records, one after the other.
+    pub fn read(&self, indices: &[usize]) -> std::io::Result<Vec<f32>> {
+        let values = self.shape.iter().product::<usize>();
+        let mut all = vec![0.0f32; values * indices.len()];
+        all.par_chunks_mut(values).zip(indices).try_for_each(|(out, &index)| {
+            let mut bytes = vec![0u8; 2 * values];
+            std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut bytes, (index * 2 * values) as u64)?;
+            for (to, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                *to = f16::from_le_bytes([pair[0], pair[1]]).to_f32();
+            }
+            Ok::<(), std::io::Error>(())
+        })?;
+        Ok(all)
+    }
+}

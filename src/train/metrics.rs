@@ -1,0 +1,352 @@
+//! Figures: ROC AUC, Platt scaling, thresholds, and the report over a set of images. Pure.
+
+use crate::anatomy::Region;
+use crate::model::Threshold;
+use crate::model::card::Head;
+use crate::verdict::{self, Kind, Look, Mode, Rules, Seen};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One judged image: what it is, and each head's calibrated probability.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Judged {
+    pub path: String,
+    pub region: String,
+    pub source: String,
+    pub group: String,
+    pub scores: BTreeMap<String, f32>,
+    /// What a single instance would be called at the thresholds.
+    pub called: Option<Region>,
+}
+
+/// Labels of things that are no radiographs.
+pub const NO_RADIOGRAPH: &str = "NOT_A_RADIOGRAPH";
+/// Regions whose images show a part of one of the five: counted apart.
+pub const NEIGHBOURS: [&str; 4] = ["WRIST", "FINGER", "CLAVICLE", "HIP"];
+
+/// Whether an image labelled `region` is positive for `head`; `None` where the label does not tell.
+pub fn label(region: &str, head: &str) -> Option<bool> {
+    match (region, head) {
+        // A spine is the one or the other.
+        ("SPINE", "CSPINE" | "LSPINE") | ("SACRUM", "LSPINE") => None,
+        _ => Some(region == head),
+    }
+}
+
+/// Area under the ROC curve (Mann and Whitney's U; ties count half); `None` without both kinds.
+pub fn auc(scored: &[(f32, bool)]) -> Option<f64> {
+    let mut sorted: Vec<_> = scored.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let positives = sorted.iter().filter(|s| s.1).count();
+    let negatives = sorted.len() - positives;
+    if positives == 0 || negatives == 0 {
+        return None;
+    }
+    let (mut below, mut sum, mut i) = (0usize, 0.0, 0);
+    while i < sorted.len() {
+        let tie = sorted[i..].iter().take_while(|s| s.0 == sorted[i].0).count();
+        let up = sorted[i..i + tie].iter().filter(|s| s.1).count();
+        sum += up as f64 * (below as f64 + (tie - up) as f64 / 2.0);
+        below += tie - up;
+        i += tie;
+    }
+    Some(sum / (positives as f64 * negatives as f64))
+}
+
+/// Platt scaling of one head: the scale and offset of the likeliest sigmoid, drawn towards (1, 0) since the images to
+/// fit on are few. `strength` is the prior's weight in images.
+pub fn platt(name: &str, scored: &[(f32, bool)], strength: f64) -> Head {
+    let (mut scale, mut offset) = (1.0f64, 0.0f64);
+    // Newton's method; the loss is convex. Scale is fitted as it is and kept above 0.05.
+    for _ in 0..50 {
+        let (mut ga, mut gb) = (strength * (scale - 1.0), strength * 0.1 * offset);
+        let (mut haa, mut hab, mut hbb) = (strength, 0.0, strength * 0.1);
+        for &(logit, positive) in scored {
+            let x = f64::from(logit);
+            let p = 1.0 / (1.0 + (-(scale * x + offset)).exp());
+            let error = p - if positive { 1.0 } else { 0.0 };
+            let weight = (p * (1.0 - p)).max(1e-9);
+            ga += error * x;
+            gb += error;
+            haa += weight * x * x;
+            hab += weight * x;
+            hbb += weight;
+        }
+        let determinant = (haa * hbb - hab * hab).max(1e-12);
+        let (da, db) = ((hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant);
+        scale = (scale - da.clamp(-0.5, 0.5)).max(0.05);
+        offset -= db.clamp(-1.0, 1.0);
+        if da.abs() + db.abs() < 1e-9 {
+            break;
+        }
+    }
+    Head { name: name.to_owned(), scale: scale as f32, offset: offset as f32 }
+}
+
+/// Thresholds of one region from calibrated probabilities.
+///
+/// `accept` lies where `cost * false accepts + misses` is least (a false correction harms more than an abstention), never
+/// below one half; in a gap between scores, in its middle. `reject` lies under the lowest score of a true one.
+pub fn threshold(scored: &[(f32, bool)], cost: f64) -> Threshold {
+    let mut cuts: Vec<f32> = scored.iter().map(|s| s.0).filter(|&p| p > 0.5).chain([0.5, 1.0]).collect();
+    cuts.sort_by(f32::total_cmp);
+    cuts.dedup();
+    let loss = |accept: f32| -> f64 {
+        scored
+            .iter()
+            .map(|&(p, positive)| match (p >= accept, positive) {
+                (true, false) => cost,
+                (false, true) => 1.0,
+                _ => 0.0,
+            })
+            .sum()
+    };
+    let mut best = (f64::INFINITY, 0.5f32);
+    for pair in cuts.windows(2) {
+        let middle = (pair[0] + pair[1]) / 2.0;
+        for cut in [pair[0], middle] {
+            let found = loss(cut);
+            // In doubt the higher one.
+            if found <= best.0 {
+                best = (found, cut);
+            }
+        }
+    }
+    let accept = best.1.clamp(0.5, 0.98);
+    let lowest = scored.iter().filter(|s| s.1).map(|s| s.0).fold(1.0f32, f32::min);
+    let reject = (lowest * 0.5).clamp(0.02, 0.35).min(accept);
+    Threshold { accept, reject }
+}
+
+/// Figures of one region.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct RegionReport {
+    pub positives: usize,
+    pub negatives: usize,
+    pub auc: Option<f64>,
+    /// Part of the region's images called so.
+    pub sensitivity: Option<f64>,
+    /// Part of the other images not called so.
+    pub specificity: Option<f64>,
+    pub accept: f32,
+    pub reject: f32,
+}
+
+/// How many of a kind were called one of the five.
+#[derive(Clone, Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Called {
+    pub images: usize,
+    pub called_a_region: usize,
+    /// Calibrated rate, 0 where there are no images.
+    pub rate: f64,
+}
+
+impl Called {
+    fn count(judged: &[&Judged]) -> Called {
+        let called = judged.iter().filter(|j| j.called.is_some()).count();
+        let rate = if judged.is_empty() { 0.0 } else { called as f64 / judged.len() as f64 };
+        Called { images: judged.len(), called_a_region: called, rate }
+    }
+}
+
+/// Everything about a set of images.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Report {
+    pub images: usize,
+    pub regions: BTreeMap<String, RegionReport>,
+    pub mean_auc: Option<f64>,
+    /// Radiographs of none of the five, neighbours not counted.
+    pub outside: Called,
+    pub neighbours: Called,
+    pub no_radiograph: Called,
+    /// Images that would be called a region that they are not.
+    pub false_corrections: usize,
+    /// AUC of the further heads, where the images tell.
+    pub other_heads: BTreeMap<String, Option<f64>>,
+    /// Label → called → how many; `-` is none.
+    pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Source → right, of the five's images.
+    pub by_source: BTreeMap<String, SourceReport>,
+}
+
+/// One source.
+#[derive(Clone, Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct SourceReport {
+    pub images: usize,
+    pub of_the_five: usize,
+    pub rightly_called: usize,
+    pub wrongly_called: usize,
+}
+
+/// What `head` gave for each image whose label tells.
+pub fn scored(judged: &[Judged], head: &str) -> Vec<(f32, bool)> {
+    let of = |j: &Judged| Some((*j.scores.get(head)?, label(&j.region, head)?));
+    judged.iter().filter_map(of).collect()
+}
+
+/// The report over images.
+pub fn report(judged: &[Judged], thresholds: &BTreeMap<String, Threshold>) -> Report {
+    let mut regions = BTreeMap::new();
+    for region in Region::ALL {
+        let term = region.term();
+        let (mine, rest): (Vec<&Judged>, Vec<&Judged>) = judged.iter().partition(|j| j.region == term);
+        let part = |of: &[&Judged], called: bool| {
+            let n = of.iter().filter(|j| (j.called == Some(region)) == called).count();
+            if of.is_empty() { None } else { Some(n as f64 / of.len() as f64) }
+        };
+        let threshold = thresholds.get(term).copied().unwrap_or(Threshold { accept: 1.0, reject: 0.0 });
+        let figures = RegionReport {
+            positives: mine.len(),
+            negatives: rest.len(),
+            auc: auc(&scored(judged, term)),
+            sensitivity: part(&mine, true),
+            specificity: part(&rest, false),
+            accept: threshold.accept,
+            reject: threshold.reject,
+        };
+        regions.insert(term.to_owned(), figures);
+    }
+    let aucs: Vec<f64> = regions.values().filter_map(|r| r.auc).collect();
+    let mean_auc = if aucs.is_empty() { None } else { Some(aucs.iter().sum::<f64>() / aucs.len() as f64) };
+    let (mut outside, mut neighbours, mut no_radiograph) = (Vec::new(), Vec::new(), Vec::new());
+    let mut confusion: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut by_source: BTreeMap<String, SourceReport> = BTreeMap::new();
+    let mut false_corrections = 0;
+    for j in judged {
+        let truth = Region::from_term(&j.region);
+        match j.region.as_str() {
+            NO_RADIOGRAPH => no_radiograph.push(j),
+            name if NEIGHBOURS.contains(&name) => neighbours.push(j),
+            _ if truth.is_none() => outside.push(j),
+            _ => {}
+        }
+        let source = by_source.entry(j.source.clone()).or_default();
+        source.images += 1;
+        source.of_the_five += usize::from(truth.is_some());
+        if j.called.is_some() && j.called == truth {
+            source.rightly_called += 1;
+        } else if j.called.is_some() {
+            source.wrongly_called += 1;
+            false_corrections += 1;
+        }
+        let called = j.called.map_or("-", Region::term).to_owned();
+        *confusion.entry(j.region.clone()).or_default().entry(called).or_default() += 1;
+    }
+    let heads = judged.first().map(|j| j.scores.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let others = heads.into_iter().filter(|h| Region::from_term(h).is_none());
+    let other_heads = others.map(|h| (h.clone(), auc(&scored(judged, &h)))).collect();
+    Report {
+        images: judged.len(),
+        regions,
+        mean_auc,
+        outside: Called::count(&outside),
+        neighbours: Called::count(&neighbours),
+        no_radiograph: Called::count(&no_radiograph),
+        false_corrections,
+        other_heads,
+        confusion,
+        by_source,
+    }
+}
+
+/// What one image by itself would be called: by the daemon's own rule for a series of one.
+pub fn called(scores: &BTreeMap<String, f32>, thresholds: &BTreeMap<String, Threshold>) -> Option<Region> {
+    let rules = rules(thresholds, Mode::Observe);
+    let look = Look::Scored { scores: scores.clone(), model: String::new(), decode_ms: 0.0, classify_ms: 0.0 };
+    let seen = Seen { look: &look, tag: "", anatomic_region: None, signed: false };
+    let verdict = verdict::decide(&[seen], &rules, None);
+    // With no tag there, being sure is `filled` and nothing else is.
+    verdict.region.filter(|_| verdict.kind == Kind::Filled)
+}
+
+/// The rules of a configuration that says nothing, with a card's thresholds.
+pub fn rules(thresholds: &BTreeMap<String, Threshold>, mode: Mode) -> Rules {
+    let of = |t: &Threshold| verdict::Threshold { accept: t.accept, reject: t.reject };
+    Rules {
+        thresholds: thresholds.iter().map(|(name, t)| (name.clone(), of(t))).collect(),
+        mode,
+        regions: Region::ALL.into_iter().collect(),
+        normalise_synonyms: false,
+        same_as: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auc_of_perfect_reversed_tied_and_one_sided() {
+        assert_eq!(auc(&[(0.9, true), (0.1, false), (0.8, true), (0.2, false)]), Some(1.0));
+        assert_eq!(auc(&[(0.1, true), (0.9, false)]), Some(0.0));
+        assert_eq!(auc(&[(0.5, true), (0.5, false), (0.5, false)]), Some(0.5));
+        // Pairs: 0.4 beats 0.3, loses to 0.6; 0.8 beats both.
+        assert_eq!(auc(&[(0.4, true), (0.8, true), (0.3, false), (0.6, false)]), Some(0.75));
+        assert_eq!(auc(&[(0.5, true)]), None);
+    }
+
+    #[test]
+    fn platt_moves_probabilities_towards_the_rates() {
+        // Overconfident logits: ±4 would say 98 %, right in three of four.
+        let scored: Vec<(f32, bool)> =
+            (0..400).map(|i| if i % 2 == 0 { (4.0, i % 8 != 0) } else { (-4.0, i % 8 == 1) }).collect();
+        let head = platt("KNEE", &scored, 4.0);
+        assert!((head.probability(4.0) - 0.75).abs() < 0.02, "{head:?}");
+        assert!((head.probability(-4.0) - 0.25).abs() < 0.02, "{head:?}");
+    }
+
+    #[test]
+    fn platt_of_perfectly_parted_scores_stays_finite_and_rising() {
+        let head = platt("KNEE", &[(3.0, true), (-3.0, false), (-4.0, false)], 4.0);
+        assert!(head.scale > 0.0 && head.scale < 5.0 && head.offset.abs() < 10.0, "{head:?}");
+    }
+
+    #[test]
+    fn threshold_lies_above_the_false_ones_if_that_costs_little() {
+        let t = threshold(&[(0.95, true), (0.9, true), (0.8, true), (0.6, false), (0.1, false)], 3.0);
+        assert!(t.accept > 0.6 && t.accept <= 0.8, "{t:?}");
+        assert!(t.reject < 0.5 && t.reject > 0.0);
+        // A single false one above many true ones is not worth losing them all.
+        let mut many = vec![(0.97, false)];
+        many.extend((0..20).map(|i| (0.7 + i as f32 * 0.01, true)));
+        assert!(threshold(&many, 3.0).accept <= 0.7);
+    }
+
+    #[test]
+    fn labels_of_spines_tell_only_what_they_know() {
+        assert_eq!(label("SPINE", "LSPINE"), None);
+        assert_eq!(label("SPINE", "PELVIS"), Some(false));
+        assert_eq!(label("HAND", "HAND"), Some(true));
+        assert_eq!(label(NO_RADIOGRAPH, "HAND"), Some(false));
+    }
+
+    #[test]
+    fn report_counts_what_is_called() {
+        let thresholds: BTreeMap<String, Threshold> =
+            Region::ALL.into_iter().map(|r| (r.term().to_owned(), Threshold { accept: 0.5, reject: 0.1 })).collect();
+        let judged: Vec<Judged> = [("HAND", 0.9), ("HAND", 0.2), ("WRIST", 0.7), ("FOOT", 0.3), (NO_RADIOGRAPH, 0.0)]
+            .into_iter()
+            .map(|(region, hand)| {
+                let mut scores: BTreeMap<String, f32> =
+                    Region::ALL.into_iter().map(|r| (r.term().to_owned(), 0.01)).collect();
+                scores.insert("HAND".into(), hand);
+                let called = called(&scores, &thresholds);
+                let text = region.to_owned();
+                Judged { path: text.clone(), region: text.clone(), source: "s".into(), group: text, scores, called }
+            })
+            .collect();
+        let report = report(&judged, &thresholds);
+        assert_eq!(report.regions["HAND"].auc, Some(5.0 / 6.0));
+        assert_eq!(report.regions["HAND"].sensitivity, Some(0.5));
+        assert_eq!((report.neighbours.images, report.neighbours.called_a_region), (1, 1));
+        assert_eq!((report.outside.images, report.outside.called_a_region), (1, 0));
+        assert_eq!(report.no_radiograph.images, 1);
+        assert_eq!(report.false_corrections, 1);
+        assert_eq!(report.confusion["WRIST"]["HAND"], 1);
+    }
+}

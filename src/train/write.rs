@@ -1,0 +1,131 @@
+//! Writing weights and card: whole or not at all.
+
+use super::judge::Fitted;
+use super::manifest::Split;
+use super::metrics::Report;
+use super::{Run, TrainError};
+use crate::model::card::{Card, Data, FORMAT};
+use crate::model::weights::Raw;
+use candle_core::{DType, Device, Tensor};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+/// Kernels and the last layer in half precision, the small tensors of the norms in single.
+pub fn safetensors(tensors: &BTreeMap<String, Raw>) -> Result<Vec<u8>, TrainError> {
+    let mut all: HashMap<String, Tensor> = HashMap::new();
+    for (name, raw) in tensors {
+        let tensor = Tensor::from_vec(raw.data.clone(), &raw.shape[..], &Device::Cpu)?;
+        let tensor = if raw.shape.len() > 1 { tensor.to_dtype(DType::F16)? } else { tensor };
+        all.insert(name.clone(), tensor);
+    }
+    // Sorted by the library: the same tensors always give the same bytes.
+    safetensors::serialize(all, None).map_err(|e| TrainError::Data(format!("the weights cannot be written: {e}")))
+}
+
+/// Writes `<name>.safetensors`, `.json`, `.md` and `.recipe.toml` into the run's folder.
+pub fn weights_and_card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<(), TrainError> {
+    let card = card(run, bytes, fitted, report)?;
+    let file = |ending: &str| run.out.join(format!("{}.{ending}", run.recipe.name));
+    let recipe = toml::to_string(run.recipe).map_err(|e| TrainError::Recipe(e.to_string()))?;
+    let json = serde_json::to_string_pretty(&card).map_err(|e| TrainError::Data(e.to_string()))?;
+    replace(&file("safetensors"), bytes)?;
+    replace(&file("json"), format!("{json}\n").as_bytes())?;
+    replace(&file("md"), card.markdown().as_bytes())?;
+    replace(&file("recipe.toml"), recipe.as_bytes())
+}
+
+fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let beside = file.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        std::fs::write(&beside, bytes)?;
+        std::fs::File::open(&beside)?.sync_all()?;
+        std::fs::rename(&beside, file)
+    };
+    write().map_err(|source| TrainError::Write { file: file.to_owned(), source })
+}
+
+fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Card, TrainError> {
+    let json = |v: Result<serde_json::Value, serde_json::Error>| v.map_err(|e| TrainError::Data(e.to_string()));
+    Ok(Card {
+        format: FORMAT,
+        name: run.recipe.name.clone(),
+        permitted_use: "Research use only: several sources of the training images are research only, and the network \
+                        has not been validated for clinical use."
+            .into(),
+        architecture: "resnet18".into(),
+        sha256: crate::model::sha256(bytes),
+        input: run.recipe.input.clone(),
+        heads: fitted.heads.clone(),
+        regions: fitted.thresholds.clone(),
+        data: data(run),
+        recipe: json(serde_json::to_value(run.recipe))?,
+        metrics: json(serde_json::to_value(report))?,
+        limits: limits(run),
+    })
+}
+
+fn data(run: &Run) -> Data {
+    let count = |split: Split| {
+        let mut table: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        for entry in run.manifest.labelled(split) {
+            *table.entry(entry.source.clone()).or_default().entry(entry.region.clone()).or_default() += 1;
+        }
+        table
+    };
+    let mut licences: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for entry in &run.manifest.entries {
+        licences.entry(entry.source.clone()).or_default().insert(entry.licence.clone());
+    }
+    let (training, validation) = (count(Split::Train), count(Split::Validation));
+    let total = |t: &BTreeMap<String, BTreeMap<String, usize>>| t.values().flat_map(|r| r.values()).sum::<usize>();
+    Data {
+        summary: format!(
+            "{} labelled training images and {} validation images; each training image augmented as the recipe says.",
+            total(&training),
+            total(&validation)
+        ),
+        manifest_sha256: run.manifest.sha256.clone(),
+        split:
+            "By group (patient, study or case) as the manifest says: a group is in one split only. Validation images \
+                were never trained on; epoch, calibration and thresholds were chosen on them, so the figures at the \
+                thresholds are better than on images from elsewhere."
+                .into(),
+        training,
+        validation,
+        groups_sha256: [Split::Train, Split::Validation]
+            .map(|s| (s.name().to_owned(), run.manifest.groups_sha256(s)))
+            .into_iter()
+            .collect(),
+        licences,
+    }
+}
+
+/// What the data cannot show; the counts are this run's.
+fn limits(run: &Run) -> Vec<String> {
+    let mut limits = vec![
+        "Not a medical device; not validated for clinical use.".to_owned(),
+        "It names the region, never the side, the projection or a finding.".to_owned(),
+    ];
+    for region in crate::anatomy::Region::ALL {
+        let count = |split, synthetic: Option<bool>| {
+            run.manifest
+                .labelled(split)
+                .filter(|e| e.region == region.term())
+                .filter(|e| synthetic.is_none_or(|s| e.source.starts_with("synthetic") == s))
+                .count()
+        };
+        let (made, real) = (count(Split::Train, Some(true)), count(Split::Train, Some(false)));
+        limits.push(format!(
+            "{}: trained on {real} real and {made} synthetic images, validated on {}.",
+            region.term(),
+            count(Split::Validation, None)
+        ));
+    }
+    limits
+        .push("Few children; few images with plaster; the validation set is small, so its figures are coarse.".into());
+    limits.push(
+        "Regions without a head of their own (abdomen, sacrum, toes alone, teeth …) are known as negatives at most."
+            .into(),
+    );
+    limits
+}
