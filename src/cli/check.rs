@@ -15,44 +15,42 @@ pub struct Args {
 }
 
 /// Checks the configuration: exit 0 with a summary and the warnings, or 78 with every error, `file:line: message`.
-pub fn run(args: Args, config: PathBuf) -> ExitCode {
-    let (loaded, mut problems) = match Config::load_with_warnings(&config) {
-        Ok(Loaded { config, warnings }) => (Some(config), warnings),
+pub fn run(args: Args, path: PathBuf) -> ExitCode {
+    let (loaded, problems) = match Config::load_with_warnings(&path) {
+        Ok(loaded) => {
+            let problems = loaded.warnings.iter().cloned().chain(missing_files(&loaded)).collect();
+            (Some(loaded), problems)
+        }
         Err(error) => (None, error.problems),
     };
-    if let Some(loaded) = &loaded {
-        problems.extend(missing_files(loaded));
-    }
     let right = problems.iter().all(|p| p.severity == Severity::Warning);
     if args.json {
-        println!("{}", as_json(&config, right, &problems));
+        println!("{}", as_json(&path, right, &problems));
     } else {
         for problem in &problems {
-            let mark = if problem.severity == Severity::Warning { "warning: " } else { "" };
-            eprintln!("{}:{}: {mark}{}", config.display(), problem.line, problem.message);
+            eprintln!("{}:{problem}", path.display());
         }
         if let (true, Some(loaded)) = (right, &loaded) {
-            println!("{}", summary(&config, loaded, problems.len()));
+            println!("{}", summary(&path, loaded));
         }
     }
     if right { ExitCode::SUCCESS } else { exit::CONFIG.into() }
 }
 
-/// What the configuration names and `serve` will need.
-fn missing_files(config: &Config) -> Vec<Problem> {
-    let weights = &config.classify.model;
-    let card = weights.with_extension("json");
-    let absent = |file: &Path| (!file.is_file()).then(|| file.display().to_string());
-    let missing: Vec<String> = [absent(weights), absent(&card)].into_iter().flatten().collect();
+/// The weights and their card: without them `serve` will not start.
+fn missing_files(loaded: &Loaded) -> Option<Problem> {
+    let weights = &loaded.config.classify.model;
+    let missing: Vec<String> = [weights.clone(), weights.with_extension("json")]
+        .iter()
+        .filter(|file| !file.is_file())
+        .map(|file| file.display().to_string())
+        .collect();
     if missing.is_empty() {
-        return Vec::new();
+        return None;
     }
-    let message = format!(
-        "classify.model: {} not found from the folder {} (relative paths start at the working directory)",
-        missing.join(" and "),
-        std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_else(|_| "here".into()),
-    );
-    vec![Problem { severity: Severity::Warning, line: 0, message }]
+    let here = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_else(|_| "here".into());
+    let message = format!("classify.model: {} not there (relative paths start at {here})", missing.join(" and "));
+    Some(Problem::error(loaded.line("classify.model"), message))
 }
 
 fn as_json(config: &Path, right: bool, problems: &[Problem]) -> serde_json::Value {
@@ -68,7 +66,8 @@ fn as_json(config: &Path, right: bool, problems: &[Problem]) -> serde_json::Valu
     })
 }
 
-fn summary(path: &Path, config: &Config, warnings: usize) -> String {
+fn summary(path: &Path, loaded: &Loaded) -> String {
+    let config = &loaded.config;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!(
         "{}: right; {} listens on {}, mode {}, {}, {}, {}",
@@ -78,6 +77,6 @@ fn summary(path: &Path, config: &Config, warnings: usize) -> String {
         config.classify.mode.name(),
         count(config.destination.len(), "destination"),
         count(config.route.len(), "route"),
-        count(warnings, "warning"),
+        count(loaded.warnings.len(), "warning"),
     )
 }
