@@ -94,7 +94,8 @@ impl Features {
         let shape = frozen.shape();
         let record = 2 * shape.iter().product::<usize>() as u64;
         let done = (handle.metadata().map_err(io)?.len() / record).min(jobs.len() as u64);
-        // A record cut short by a kill.
+        // Whole batches only: a kill may have cut a record short, and the last digits depend on what else is in a batch.
+        let done = if done == jobs.len() as u64 { done } else { done / BATCH as u64 * BATCH as u64 };
         handle.set_len(done * record).map_err(io)?;
         progress.begin("features", jobs.len() as u64, done);
         for part in jobs[done as usize..].chunks(BATCH) {

@@ -17,7 +17,7 @@ pub use progress::Progress;
 
 use crate::model::ModelError;
 use crate::model::engine::{Maps, Network};
-use crate::model::weights::{Raw, Weights};
+use crate::model::weights::{Raw, Weights, to_safetensors};
 use crate::preprocess::network_input;
 use candle_core::{Device, Tensor};
 use features::{Features, Frozen, Job};
@@ -78,11 +78,10 @@ struct Sample {
 pub fn run(run: &Run) -> Result<Report, TrainError> {
     let recipe = run.recipe;
     let first = recipe.first_block().ok_or_else(|| TrainError::Recipe("train_from".into()))?;
+    check_data(run)?;
     let initial = Weights::read(run.init)?;
     // The heads of the initial weights are not used; the rest must be all there.
     let network = Network::headless(&initial)?;
-    check_data(run)?;
-    std::fs::create_dir_all(run.out).map_err(|source| TrainError::Write { file: run.out.to_owned(), source })?;
     let frozen = Frozen {
         network: &network,
         blocks: first,
@@ -91,6 +90,7 @@ pub fn run(run: &Run) -> Result<Report, TrainError> {
         seed: recipe.seed,
     };
     let validation = validation_features(run.manifest, &frozen)?;
+    std::fs::create_dir_all(run.out).map_err(|source| TrainError::Write { file: run.out.to_owned(), source })?;
     let (jobs, samples) = jobs(run);
     run.progress.tell(&format!("{} augmented images of {} heads", jobs.len(), recipe.heads.len()));
     let file = run.out.join(format!("features-{}.f16", features_hash(run, first)?));
@@ -277,7 +277,7 @@ fn keep_if_best(
     frozen: &Frozen,
     best: Option<f64>,
 ) -> Result<(Report, f64), TrainError> {
-    let bytes = write::safetensors(tensors)?;
+    let bytes = to_safetensors(tensors)?;
     let weights = Weights::from_bytes(run.out, &bytes)?;
     let network = Network::new(&weights, run.recipe.heads.len())?;
     let outputs = validation.outputs(&network, frozen)?;
