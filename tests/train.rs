@@ -20,7 +20,7 @@ fn draw(file: &Path, region: usize, seed: u64) {
     let side = 48u32;
     let shift = rng.random_range(0..8);
     let image = image::GrayImage::from_fn(side, side, |x, y| {
-        let wave = if region % 2 == 0 { x + shift } else { y + shift };
+        let wave = if region.is_multiple_of(2) { x + shift } else { y + shift };
         let bar = wave / [3, 6, 12][region / 2] % 2 * 160;
         image::Luma([(bar + rng.random_range(0..40)) as u8])
     });
@@ -142,7 +142,7 @@ fn refused(change: impl FnOnce(String) -> String) -> String {
     let (init, progress, out) = (initial(folder.path()), Progress::default(), folder.path().join("out"));
     let run = run(&Run { recipe: &recipe(), manifest: &manifest, init: &init, out: &out, progress: &progress });
     assert!(!out.exists(), "refused only after work was done");
-    run.err().expect("refused").to_string()
+    run.expect_err("refused").to_string()
 }
 
 #[test]
@@ -175,12 +175,29 @@ fn an_unreadable_image_or_wrong_weights_are_told_before_training() {
         (initial(folder.path()), recipe(), Progress::default(), folder.path().join("o"));
     std::fs::write(folder.path().join("ELBOW_3.png"), b"no picture").unwrap();
     let error = run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out: &out, progress: &progress });
-    let text = error.err().expect("refused").to_string();
+    let text = error.expect_err("refused").to_string();
     assert!(text.contains("ELBOW_3.png") && text.contains("row 15"), "{text}");
     draw(&folder.path().join("ELBOW_3.png"), 1, 103);
     std::fs::write(&init, to_safetensors(&BTreeMap::new()).unwrap()).unwrap();
     let error = run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out: &out, progress: &progress });
-    let text = error.err().expect("refused").to_string();
+    let text = error.expect_err("refused").to_string();
     assert!(text.contains("conv1.weight") && text.contains("initial.safetensors"), "{text}");
     assert!(!out.exists());
+}
+
+#[test]
+fn folders_named_by_region_are_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    for region in ["HAND", "KNEE"] {
+        std::fs::create_dir(folder.path().join(region)).unwrap();
+        for i in 0..10 {
+            draw(&folder.path().join(region).join(format!("{i}.png")), i, i as u64);
+        }
+    }
+    std::fs::write(folder.path().join("notes.txt"), "no folder").unwrap();
+    let manifest = Manifest::from_folders(folder.path()).unwrap();
+    let count = |region: &str, split| manifest.labelled(split).filter(|e| e.region == region).count();
+    assert_eq!((count("HAND", Split::Train), count("HAND", Split::Validation)), (8, 2));
+    assert_eq!((count("KNEE", Split::Train), count("KNEE", Split::Validation)), (8, 2));
+    assert_eq!(manifest.sha256, Manifest::from_folders(folder.path()).unwrap().sha256);
 }

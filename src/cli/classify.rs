@@ -182,8 +182,11 @@ fn judge(facts: Option<&Facts>, look: &Look, rules: &Rules) -> Verdict {
     verdict::decide(&[seen], rules, None)
 }
 
+/// Scores by head.
+type Scores<'a> = BTreeMap<&'a str, f32>;
+
 /// The scores of the five regions, and those of the further heads.
-fn parted(look: &Look) -> Option<(BTreeMap<&str, f32>, BTreeMap<&str, f32>)> {
+fn parted(look: &Look) -> Option<(Scores<'_>, Scores<'_>)> {
     let Look::Scored { scores, .. } = look else { return None };
     Some(scores.iter().map(|(name, p)| (name.as_str(), *p)).partition(|(name, _)| Region::from_term(name).is_some()))
 }
@@ -204,7 +207,7 @@ fn json(row: &Row) -> serde_json::Value {
 }
 
 fn cells(row: &Row) -> [String; 6] {
-    let best = |scores: &BTreeMap<&str, f32>| {
+    let best = |scores: &Scores| {
         let best = scores.iter().max_by(|a, b| a.1.total_cmp(b.1));
         best.map_or(("–".to_owned(), 0.0), |(name, p)| ((*name).to_owned(), *p))
     };

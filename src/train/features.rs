@@ -6,6 +6,7 @@
 use super::augment::{augment, generator};
 use super::{Progress, TrainError};
 use crate::model::engine::Network;
+use crate::pixels;
 use crate::preprocess::{InputContract, Plane, network_input};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -69,20 +70,15 @@ impl Frozen<'_> {
     }
 
     fn input(&self, job: &Job) -> Result<Vec<f32>, TrainError> {
-        let plane = read_plane(&job.file)?;
+        let plane = read_plane(&job.file, self.input.size)?;
         let mut rng = generator(self.seed, &job.name, job.copy);
         Ok(network_input(&augment(&plane, self.augmentation, &mut rng), self.input))
     }
 }
 
-/// Reads a PNG or JPEG as grey.
-pub fn read_plane(file: &Path) -> Result<Plane, TrainError> {
-    let bad = |why: String| TrainError::Image { file: file.to_owned(), why };
-    let reader =
-        image::ImageReader::open(file).and_then(|r| r.with_guessed_format()).map_err(|e| bad(e.to_string()))?;
-    let grey = reader.decode().map_err(|e| bad(e.to_string()))?.into_luma16();
-    let (width, height) = (grey.width() as usize, grey.height() as usize);
-    Ok(Plane { width, height, data: grey.into_raw().into_iter().map(f32::from).collect() })
+/// Reads a DICOM, PNG or JPEG file as the daemon does, for squares of side `size`.
+pub fn read_plane(file: &Path, size: usize) -> Result<Plane, TrainError> {
+    pixels::read_any(file, 2 * size).map_err(|e| TrainError::Image { file: file.to_owned(), why: e.to_string() })
 }
 
 impl Features {

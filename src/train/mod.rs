@@ -172,11 +172,7 @@ fn check_data(run: &Run) -> Result<(), TrainError> {
     for entry in &run.manifest.entries {
         let bad = |why: String| manifest::ManifestError::Row { file: run.manifest.file.clone(), row: entry.row, why };
         let path = run.manifest.path(entry);
-        image::ImageReader::open(&path)
-            .and_then(|r| r.with_guessed_format())
-            .map_err(|e| e.to_string())
-            .and_then(|r| r.into_dimensions().map_err(|e| e.to_string()))
-            .map_err(|why| bad(format!("{} is no image that can be read: {why}", path.display())))?;
+        readable(&path).map_err(|why| bad(format!("{} is no image that can be read: {why}", path.display())))?;
         let known = heads.contains(&entry.region)
             || manifest::UNLABELLED.contains(&entry.region.as_str())
             || entry.region == metrics::NO_RADIOGRAPH;
@@ -191,6 +187,15 @@ fn check_data(run: &Run) -> Result<(), TrainError> {
         }
     }
     Ok(())
+}
+
+/// A look at the start of a PNG or JPEG, which is quick; the whole of anything else.
+fn readable(path: &Path) -> Result<(), String> {
+    let reader = image::ImageReader::open(path).and_then(|r| r.with_guessed_format()).map_err(|e| e.to_string())?;
+    match reader.format() {
+        Some(_) => reader.into_dimensions().map(|_| ()).map_err(|e| e.to_string()),
+        None => crate::pixels::read_any(path, 1).map(|_| ()).map_err(|e| e.to_string()),
+    }
 }
 
 /// The augmented images in their order: first copies first, so that a shorter run has seen every image.
@@ -245,7 +250,7 @@ fn validation_features<'a>(manifest: &'a Manifest, frozen: &Frozen) -> Result<Va
     for part in entries.chunks(16) {
         let inputs = part
             .par_iter()
-            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e))?, frozen.input)))
+            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e), frozen.input.size)?, frozen.input)))
             .collect::<Result<Vec<_>, TrainError>>()?;
         maps.extend(frozen.records(&inputs)?);
     }
