@@ -7,12 +7,14 @@
 
 use crate::anatomy::{Region, term_of_code};
 use crate::dataset::encode::Elements;
+use crate::dataset::text::{charset, decode};
 use crate::dataset::walk::{Element, Irregular, MAX_INFLATED, Summary, walk};
 use crate::dataset::{DatasetError, Edit, Encoding, Form, Overlay, code_of_first_item};
 use dicom_core::Tag;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
+const CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 const LENGTH_TO_END: Tag = Tag(0x0008, 0x0001);
 const ANATOMIC_REGION: Tag = Tag(0x0008, 0x2218);
 const BODY_PART: Tag = Tag(0x0018, 0x0015);
@@ -124,6 +126,8 @@ struct Found {
 struct Layout {
     summary: Summary,
     signed: bool,
+    /// Raw value of Specific Character Set.
+    character_set: Vec<u8>,
     anatomic_region: Option<Found>,
     body_part: Option<Found>,
     equipment: Option<Element>,
@@ -142,6 +146,7 @@ impl Layout {
         let mut layout = Layout::default();
         let wants = |tag| match tag {
             ANATOMIC_REGION | BODY_PART => PREVIOUS,
+            CHARACTER_SET => 256,
             LENGTH_TO_END | Tag(0x0008 | 0x0018 | 0x0400, 0) => 4,
             _ => 0,
         };
@@ -161,6 +166,7 @@ impl Layout {
                 EQUIPMENT => layout.equipment = Some(*e),
                 ORIGINAL => layout.original = Some(*e),
                 LENGTH_TO_END => layout.length_to_end = found,
+                CHARACTER_SET => layout.character_set = found.map(|f| f.value).unwrap_or_default(),
                 Tag(_, 0) => layout.group_lengths.extend(found),
                 Tag(0xFFFA, 0xFFFA) | Tag(0x4FFE, 0x0001) => layout.signed = true,
                 _ => {}
@@ -280,7 +286,8 @@ impl Plan {
             None => String::new(),
             Some(f) => {
                 is_text(&f.element)?;
-                shown(&f.value)
+                let value = &f.value[..f.value.len().min(256)];
+                decode(value, charset(&layout.character_set).as_ref())
             }
         };
         let (region, old_region) = match &layout.anatomic_region {
@@ -379,13 +386,6 @@ fn is_text(e: &Element) -> Result<(), NotEditable> {
 
 fn representation(tag: Tag, vr: [u8; 2]) -> NotEditable {
     NotEditable::Representation { tag, vr: vr.iter().map(|&b| char::from(b)).collect() }
-}
-
-/// A value as text for comparing and for the audit: padding away, without control characters.
-fn shown(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&value[..value.len().min(256)]);
-    let kept: String = text.chars().filter(|c| !c.is_control()).collect();
-    kept.trim().to_owned()
 }
 
 fn region_sequence(form: Form, region: Region) -> Vec<u8> {

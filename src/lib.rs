@@ -6,8 +6,8 @@
 //! | floor | modules |
 //! |---|---|
 //! | commands | [`cli`] |
-//! | wiring | [`daemon`] |
-//! | stages | [`receive`], [`look`], [`decide`], [`deliver`] |
+//! | wiring | [`daemon`], [`notify`] |
+//! | stages | [`receive`], [`look`], [`decide`], [`deliver`], [`upkeep`] |
 //! | shared by stages | [`config`], [`telemetry`], [`audit`], [`dimse`], [`ledger`], [`spool`], [`model`], [`pixels`], [`train`] |
 //! | pure ground | [`dataset`], [`correct`], [`verdict`], [`route`], [`anatomy`], [`preprocess`] |
 //!
@@ -29,6 +29,7 @@ pub mod dimse;
 pub mod ledger;
 pub mod look;
 pub mod model;
+pub mod notify;
 pub mod pixels;
 pub mod preprocess;
 pub mod receive;
@@ -36,4 +37,5 @@ pub mod route;
 pub mod spool;
 pub mod telemetry;
 pub mod train;
+pub mod upkeep;
 pub mod verdict;

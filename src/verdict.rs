@@ -173,6 +173,17 @@ pub enum Mode {
     Observe,
 }
 
+impl Mode {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Correct => "correct",
+            Mode::Fill => "fill",
+            Mode::Observe => "observe",
+        }
+    }
+}
+
 /// Thresholds of one region on the calibrated probability.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold {

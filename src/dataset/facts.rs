@@ -59,6 +59,7 @@ fn wants(tag: Tag) -> usize {
 struct Raw {
     facts: Facts,
     charset: Vec<u8>,
+    body_part_examined: Vec<u8>,
     station_name: Vec<u8>,
     institution_name: Vec<u8>,
     study_description: Vec<u8>,
@@ -83,7 +84,8 @@ impl Raw {
                 let form = if e.vr == Some(*b"UN") { Form::IMPLICIT } else { form };
                 f.anatomic_region = code_of_first_item(bytes, form);
             }
-            Tag(0x0018, 0x0015) => f.body_part_examined = trim_uid(bytes),
+            // CS has no letters beyond ASCII, but people write MÃO and HÜFTE there all the same.
+            Tag(0x0018, 0x0015) => self.body_part_examined = bytes.to_vec(),
             Tag(0x0020, 0x000D) => f.study_instance_uid = trim_uid(bytes),
             Tag(0x0020, 0x000E) => f.series_instance_uid = trim_uid(bytes),
             Tag(0x0028, 0x0002) => {
@@ -101,6 +103,7 @@ impl Raw {
         let text = |bytes: &[u8]| decode(bytes, charset.as_ref());
         Facts {
             transfer_syntax_uid: trim_uid(transfer_syntax_uid.as_bytes()),
+            body_part_examined: text(&self.body_part_examined),
             station_name: text(&self.station_name),
             institution_name: text(&self.institution_name),
             study_description: text(&self.study_description),
@@ -167,6 +170,11 @@ mod tests {
         assert_eq!(f.institution_name, "Klinik München");
         assert_eq!(f.body_part_examined, "HAND");
         assert_eq!(f.anatomic_region, Some(Code { value: "T-D8700".into(), scheme: "SRT".into() }));
+        let german = [&b[..], &el((0x7FE1, 0x10), "LO", b"")].concat();
+        let at = german.windows(5).position(|w| w == b"HAND ").unwrap();
+        let german = [&german[..at], b"H\xDCFT ", &german[at + 5..]].concat();
+        let g = Facts::read(&mut Cursor::new(&german), german.len() as u64, "1.2.840.10008.1.2.1").unwrap();
+        assert_eq!(g.body_part_examined, "HÜFT", "in the character set of the object");
         assert_eq!((f.samples_per_pixel, f.number_of_frames, f.signed), (1, 1, false));
         assert_eq!(f.series_instance_uid, "");
     }

@@ -7,7 +7,7 @@ mod facts;
 pub mod file_meta;
 mod source;
 pub mod splice;
-mod text;
+pub(crate) mod text;
 pub mod walk;
 
 pub use encoding::{Encoding, Form};

@@ -108,10 +108,9 @@ impl<R: Read> Inflate<R> {
 
     fn fill(&mut self) -> io::Result<()> {
         while self.from == self.to && !self.ended {
+            // At the end of the input the decompressor may still hold output that the buffer had no room for.
             let input = self.inner.fill_buf()?;
-            if input.is_empty() {
-                return Err(other(DatasetError::Inflate("it ends early".into())));
-            }
+            let over = input.is_empty();
             let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
             let status = self
                 .state
@@ -129,6 +128,9 @@ impl<R: Read> Inflate<R> {
                 Status::StreamEnd => {
                     self.ended = true;
                     self.only_padding_follows()?;
+                }
+                _ if over && gave == 0 => {
+                    return Err(other(DatasetError::Inflate("it ends early".into())));
                 }
                 _ if read == 0 && gave == 0 => {
                     return Err(other(DatasetError::Inflate("it does not go on".into())));
@@ -225,6 +227,18 @@ mod tests {
         let mut out = Vec::new();
         Inflate::new(&packed[..], 1 << 20).read_to_end(&mut out).unwrap();
         assert_eq!(out, data);
+    }
+
+    #[test]
+    fn output_held_back_at_the_end_of_the_input_is_given_out() {
+        // With the last byte of its input the decompressor is a little further than the buffer of 32 KiB has room for.
+        for n in 32_700..32_900 {
+            let data = vec![0u8; n];
+            let packed = deflate(&data);
+            let mut out = Vec::new();
+            Inflate::new(&packed[..], 1 << 20).read_to_end(&mut out).unwrap();
+            assert_eq!(out, data, "{n}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 ///
 /// With code extensions (several values) the last known one decodes: Latin and Japanese text come out right, and routes
 /// match on ASCII in any of them.
-pub(super) fn charset(value: &[u8]) -> Option<SpecificCharacterSet> {
+pub(crate) fn charset(value: &[u8]) -> Option<SpecificCharacterSet> {
     let text = String::from_utf8_lossy(value);
     let mut known = None;
     for code in text.split('\\').map(|c| c.trim_matches([' ', '\0'])).filter(|c| !c.is_empty()) {
@@ -16,7 +16,7 @@ pub(super) fn charset(value: &[u8]) -> Option<SpecificCharacterSet> {
 }
 
 /// Decodes, leaves out control characters, trims.
-pub(super) fn decode(bytes: &[u8], charset: Option<&SpecificCharacterSet>) -> String {
+pub(crate) fn decode(bytes: &[u8], charset: Option<&SpecificCharacterSet>) -> String {
     // ISO 2022 escapes mean something to the Japanese codec only; the others would show their tails as text.
     let text = match charset {
         Some(c) if c.name() == "ISO_IR 87" => c.decode(bytes).ok(),

@@ -445,6 +445,14 @@ mod tests {
     }
 
     #[test]
+    fn a_delimiter_at_the_end_of_a_defined_length_is_let_pass_and_told() {
+        let b = b"\x08\x00\x18\x22SQ\0\0\x10\0\0\0\xFE\xFF\x00\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0";
+        assert_eq!(run(b, LE).unwrap().1.irregular, Some(Irregular::StrayDelimiter(SEQUENCE_END)));
+        let b = b"\x08\x00\x18\x22SQ\0\0\x10\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0\xFE\xFF\x00\xE0\0\0\0\0";
+        assert!(matches!(run(b, LE), Err(DatasetError::Structure { .. })));
+    }
+
+    #[test]
     fn first_items() {
         let item = b"\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF\x08\x00\x00\x01SH\x04\0T-D9\xFE\xFF\x0D\xE0\0\0\0\0rest";
         let le = Encoding::of(LE).form;

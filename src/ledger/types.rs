@@ -161,8 +161,12 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Plain words for the audit: what the destination said, or the network.
     pub detail: String,
+    /// Both AE titles and the address: `CALLING→CALLED@host:port`.
+    pub peer: String,
     /// Transfer syntax that went out.
     pub transfer_syntax_uid: String,
+    /// Bytes of the data set that went out.
+    pub bytes: u64,
     /// Opening the file to the response, milliseconds.
     pub send_ms: f32,
     /// When.
@@ -269,4 +273,19 @@ pub struct Event {
     /// What there is to say, as JSON: no patient data beyond UIDs.
     #[serde(default)]
     pub detail: serde_json::Value,
+}
+
+impl Event {
+    /// An event of now that belongs to no object and no association.
+    pub fn new(kind: &str, detail: serde_json::Value) -> Event {
+        Event {
+            at: now(),
+            kind: kind.to_owned(),
+            sop_instance_uid: String::new(),
+            series_instance_uid: String::new(),
+            study_instance_uid: String::new(),
+            source: None,
+            detail,
+        }
+    }
 }

@@ -224,7 +224,7 @@ impl PixelDataObject for Frame<'_> {
         Some(1)
     }
     fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
-        (fragment == 0).then(|| Cow::Borrowed(self.bytes.as_slice()))
+        (fragment == 0).then_some(Cow::Borrowed(self.bytes.as_slice()))
     }
     fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
         Some(Cow::Borrowed(&[]))

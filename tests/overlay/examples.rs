@@ -74,6 +74,10 @@ fn the_audit_is_told() {
     assert_eq!(changes["0008,2218"].0, "SRT T-D9200");
     assert!(changes["0008,2218"].1.starts_with("SCT 85562004"));
     assert_eq!(changes.len(), 2);
+    let latin = el((0x0008, 0x0005), "CS", "ISO_IR 100");
+    let b = with([latin, el((0x0018, 0x0015), "CS", b"H\xDCFTE ")]);
+    let changes = plan(&b, EXPLICIT, &correction(Region::Hand)).unwrap().unwrap().changes;
+    assert_eq!(changes["0018,0015"].0, "HÜFTE");
 }
 
 #[test]

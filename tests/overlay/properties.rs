@@ -161,7 +161,7 @@ fn damaged(mut bytes: Vec<u8>, hits: &[(prop::sample::Index, u8)], cut: Option<p
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_other_byte_leaves_as_it_came(s in set(Style::Wild), ts in prop::sample::select(ALL.to_vec()), hand in any::<bool>()) {

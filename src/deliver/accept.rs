@@ -1,0 +1,150 @@
+//! Reads an A-ASSOCIATE-AC (PS3.8 section 9.3.3). Pure and bounded.
+//!
+//! dicom-ul's reader asks for a transfer syntax in refused contexts too, where the standard says that it is not
+//! significant, and some acceptors leave it out.
+
+use dicom_ul::pdu::{DEFAULT_MAX_PDU, PresentationContextResultReason as Reason};
+
+/// The type of this PDU.
+pub const PDU_TYPE: u8 = 0x02;
+
+/// Protocol version, reserved, two AE titles, reserved: what stands before the items.
+const FIXED: usize = 68;
+
+/// What of it matters to a sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Presentation context identifier and result.
+    pub results: Vec<(u8, Reason)>,
+    /// Maximum length of the variable field of P-DATA-TF PDUs; 0: any.
+    pub max_length: u32,
+}
+
+/// Reads the body of the PDU, without its six header bytes.
+///
+/// # Errors
+/// A sentence about what is wrong with it.
+pub fn parse(body: &[u8]) -> Result<Accepted, String> {
+    let items = body.get(FIXED..).ok_or("an A-ASSOCIATE-AC that is too short")?;
+    let mut accepted = Accepted { results: Vec::new(), max_length: DEFAULT_MAX_PDU };
+    for item in Items(items) {
+        let (kind, value) = item?;
+        match kind {
+            0x21 => {
+                let [id, _, reason, ..] = value else { return Err("a presentation context that is too short".into()) };
+                let reason = match reason {
+                    0 => Reason::Acceptance,
+                    1 => Reason::UserRejection,
+                    3 => Reason::AbstractSyntaxNotSupported,
+                    4 => Reason::TransferSyntaxesNotSupported,
+                    _ => Reason::NoReason,
+                };
+                accepted.results.push((*id, reason));
+            }
+            0x50 => {
+                for item in Items(value) {
+                    if let (0x51, value) = item? {
+                        let length = value.try_into().map_err(|_| "a maximum length that is no 32-bit number")?;
+                        accepted.max_length = u32::from_be_bytes(length);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(accepted)
+}
+
+/// Items: type, reserved, 16-bit length, value.
+struct Items<'a>(&'a [u8]);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<(u8, &'a [u8]), String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let item = self.0.split_first_chunk::<4>().and_then(|(header, rest)| {
+            let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([header[2], header[3]])))?;
+            self.0 = rest;
+            Some((header[0], value))
+        });
+        if item.is_none() {
+            self.0 = &[];
+        }
+        Some(item.ok_or_else(|| "an item that is longer than its A-ASSOCIATE-AC".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_ul::pdu::{AssociationAC, Pdu, PresentationContextResult, UserVariableItem, write_pdu};
+    use proptest::prelude::*;
+
+    fn example() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let context =
+            |id, reason| PresentationContextResult { id, reason, transfer_syntax: "1.2.840.10008.1.2".into() };
+        let pdu = Pdu::AssociationAC(AssociationAC {
+            protocol_version: 1,
+            application_context_name: "1.2.840.10008.3.1.1.1".into(),
+            called_ae_title: "ARCHIVE".into(),
+            calling_ae_title: "RADROUTE".into(),
+            presentation_contexts: vec![
+                context(1, Reason::Acceptance),
+                context(3, Reason::TransferSyntaxesNotSupported),
+                context(5, Reason::AbstractSyntaxNotSupported),
+            ],
+            user_variables: vec![
+                UserVariableItem::MaxLength(16_384),
+                UserVariableItem::ImplementationClassUID("1.2.3".into()),
+            ],
+        });
+        write_pdu(&mut bytes, &pdu).unwrap();
+        bytes.split_off(6)
+    }
+
+    #[test]
+    fn reads_what_dicom_ul_writes() {
+        let accepted = parse(&example()).unwrap();
+        assert_eq!(accepted.max_length, 16_384);
+        assert_eq!(
+            accepted.results,
+            [
+                (1, Reason::Acceptance),
+                (3, Reason::TransferSyntaxesNotSupported),
+                (5, Reason::AbstractSyntaxNotSupported)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_refused_context_may_come_without_a_transfer_syntax() {
+        let mut body = vec![0; FIXED];
+        body.extend([0x21, 0, 0, 4, 7, 0, 4, 0]);
+        assert_eq!(parse(&body).unwrap().results, [(7, Reason::TransferSyntaxesNotSupported)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut body in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..300, keep: bool) {
+            if keep {
+                let mut example = example();
+                let at = at.min(example.len() - 1);
+                example[at] = body.first().copied().unwrap_or(0xFF);
+                body = example;
+            }
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn cut_short_is_an_error_or_fewer_items(at in 0usize..200) {
+            let example = example();
+            if let Ok(accepted) = parse(&example[..at.min(example.len())]) {
+                prop_assert!(accepted.results.len() <= 3);
+            }
+        }
+    }
+}

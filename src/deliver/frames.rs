@@ -1,0 +1,210 @@
+//! A data set's bytes → P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E), in constant memory. No socket.
+
+use std::io::{self, Read};
+
+/// PDU header, PDV length, context and control header: what stands before each fragment.
+const BEFORE: usize = 12;
+
+/// About how many bytes are read, and written, at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Message control header (PS3.8 Annex E.2).
+const COMMAND: u8 = 0b01;
+const LAST: u8 = 0b10;
+
+/// Whole PDUs, ready to be written.
+#[derive(Debug)]
+pub struct Chunk {
+    buffer: Vec<u8>,
+    length: usize,
+    /// One PDU of full size.
+    pdu: usize,
+    /// The message ends with this chunk.
+    pub last: bool,
+}
+
+impl Chunk {
+    /// All but the last PDU, and the last PDU: with that, the message is complete.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        let bytes = &self.buffer[..self.length];
+        bytes.split_at(self.length.saturating_sub(1) / self.pdu * self.pdu)
+    }
+
+    /// All PDUs.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    /// The buffer, to be used again.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    fn end(&mut self, at: usize) {
+        self.buffer[at + BEFORE - 1] |= LAST;
+        self.last = true;
+    }
+}
+
+fn header(pdu: &mut [u8], context: u8, control: u8, fragment: usize) {
+    let pdv = fragment as u32 + 2;
+    pdu[0] = 0x04;
+    pdu[1] = 0;
+    pdu[2..6].copy_from_slice(&(pdv + 4).to_be_bytes());
+    pdu[6..10].copy_from_slice(&pdv.to_be_bytes());
+    pdu[10] = context;
+    pdu[11] = control;
+}
+
+/// A command set as PDUs; `fragment` is the most bytes that one PDV may hold.
+pub fn command(command: &[u8], context: u8, fragment: usize) -> Vec<u8> {
+    let mut pdus = Vec::with_capacity(command.len() + BEFORE);
+    let mut parts = command.chunks(fragment.max(1)).peekable();
+    while let Some(part) = parts.next() {
+        let at = pdus.len();
+        pdus.resize(at + BEFORE, 0);
+        header(&mut pdus[at..], context, COMMAND | if parts.peek().is_none() { LAST } else { 0 }, part.len());
+        pdus.extend_from_slice(part);
+    }
+    pdus
+}
+
+/// Reads `data` to its end and hands it to `ship` as PDUs, a chunk at a time; the last chunk alone has [`Chunk::last`] set.
+/// `ship` may return a buffer to be used again. Returns the number of bytes of the data set.
+///
+/// # Errors
+/// What reading gave; `UnexpectedEof` when there is not one byte; `BrokenPipe` when `ship` returns `None`.
+pub fn data_set(
+    data: &mut impl Read,
+    context: u8,
+    fragment: usize,
+    mut ship: impl FnMut(Chunk) -> Option<Vec<u8>>,
+) -> io::Result<u64> {
+    let pdu = fragment + BEFORE;
+    let size = pdu * (CHUNK / pdu).max(1);
+    let mut total = 0u64;
+    // full, and held back until it is known whether anything follows
+    let mut held: Option<Chunk> = None;
+    let mut spare = Vec::new();
+    loop {
+        let mut buffer = std::mem::take(&mut spare);
+        buffer.resize(size, 0);
+        let mut chunk = Chunk { buffer, length: 0, pdu, last: false };
+        while chunk.length < size {
+            let at = chunk.length;
+            let read = fill(data, &mut chunk.buffer[at + BEFORE..at + pdu])?;
+            total += read as u64;
+            if read > 0 {
+                header(&mut chunk.buffer[at..], context, 0, read);
+                chunk.length = at + BEFORE + read;
+            }
+            if read < fragment {
+                if chunk.length > 0 {
+                    let last = (chunk.length - 1) / pdu * pdu;
+                    chunk.end(last);
+                } else if let Some(held) = held.as_mut() {
+                    held.end(size - pdu);
+                } else {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the data set is empty"));
+                }
+                let rest = [held, (chunk.length > 0).then_some(chunk)];
+                for chunk in rest.into_iter().flatten() {
+                    ship(chunk).ok_or(io::ErrorKind::BrokenPipe)?;
+                }
+                return Ok(total);
+            }
+        }
+        if let Some(full) = held.replace(chunk) {
+            spare = ship(full).ok_or(io::ErrorKind::BrokenPipe)?;
+        }
+    }
+}
+
+/// Reads until `buffer` is full or the data end.
+fn fill(data: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match data.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_ul::pdu::{PDataValueType, Pdu, read_pdu};
+    use proptest::prelude::*;
+
+    /// A reader that gives few bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let n = buffer.len().min(self.1);
+            self.0.read(&mut buffer[..n])
+        }
+    }
+
+    fn reassemble(mut bytes: &[u8], kind: PDataValueType, most: usize) -> Vec<u8> {
+        let mut message = Vec::new();
+        let mut ended = false;
+        while !bytes.is_empty() {
+            let length = u32::from_be_bytes(bytes[2..6].try_into().unwrap()) as usize;
+            assert!(length <= most);
+            let Some(Pdu::PData { data }) = read_pdu(&bytes[..6 + length], 200_000, true).unwrap() else { panic!() };
+            for value in data {
+                assert!(!ended);
+                assert_eq!((value.presentation_context_id, &value.value_type), (7, &kind));
+                ended = value.is_last;
+                assert!(ended || value.data.len() % 2 == 0);
+                message.extend(value.data);
+            }
+            bytes = &bytes[6 + length..];
+        }
+        assert!(ended);
+        message
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn comes_back_whole(size in 1usize..700_000, fragment in prop_oneof![Just(16_378usize), Just(131_066), 10usize..4_000], step in prop_oneof![Just(usize::MAX), 1_000usize..9_000]) {
+            let fragment = fragment & !1;
+            // sizes at the edges of fragments and chunks matter most
+            for size in [size, size / fragment * fragment, fragment * (CHUNK / (fragment + BEFORE)).max(1)] {
+                if size == 0 { continue; }
+                let data: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
+                let mut wire = Vec::new();
+                let mut lasts = 0;
+                let total = data_set(&mut Slow(&data, step), 7, fragment, |chunk| {
+                    let (first, last) = chunk.parts();
+                    assert!(!last.is_empty());
+                    assert_eq!([first, last].concat(), chunk.bytes());
+                    wire.extend_from_slice(chunk.bytes());
+                    lasts += usize::from(chunk.last);
+                    Some(chunk.into_buffer())
+                }).unwrap();
+                prop_assert_eq!(total, size as u64);
+                prop_assert_eq!(lasts, 1);
+                prop_assert!(reassemble(&wire, PDataValueType::Data, fragment + 6) == data);
+            }
+        }
+
+        #[test]
+        fn commands_too(size in 1usize..600, fragment in 10usize..300) {
+            let data: Vec<u8> = (0..size).map(|i| i as u8).collect();
+            prop_assert_eq!(reassemble(&command(&data, 7, fragment & !1), PDataValueType::Command, fragment + 6), data);
+        }
+    }
+
+    #[test]
+    fn nothing_is_an_error() {
+        let error = data_set(&mut io::empty(), 1, 100, |chunk| Some(chunk.into_buffer())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

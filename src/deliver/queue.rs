@@ -1,0 +1,244 @@
+//! One queue per destination, and the supervisor that starts, changes and stops them as the configuration says.
+
+use super::association::Peer;
+use super::backoff::Circuit;
+use super::feed::MOST;
+use super::worker::{self, Line, stopped};
+use crate::config::Config;
+use crate::ledger::{self, DeliveryId, Ledger, LedgerError, Millis};
+use crate::spool::Spool;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// The ledger is asked at least this often: another process may have made deliveries due (`radroute queue retry`).
+const POLL: Duration = Duration::from_secs(1);
+
+/// The deliver stage.
+pub struct Deliver {
+    config: watch::Receiver<Arc<Config>>,
+    ledger: Ledger,
+    spool: Spool,
+    notify: Arc<Notify>,
+}
+
+/// A destination that is served.
+struct Served {
+    /// The settings it was started with, to see whether they have changed.
+    settings: String,
+    line: Arc<Line>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Deliver {
+    /// `notify` says that deliveries were entered; `config` brings a new configuration on reload.
+    pub fn new(config: watch::Receiver<Arc<Config>>, ledger: Ledger, spool: Spool, notify: Arc<Notify>) -> Deliver {
+        Deliver { config, ledger, spool, notify }
+    }
+
+    /// Delivers until `shutdown` becomes true (or its sender is dropped); then finishes what is on the wire, for at most
+    /// `limits.drain`, and returns when every outcome is durable.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut served: HashMap<String, Served> = HashMap::new();
+        // queues that have been told to stop and may still have an instance on the wire
+        let mut leaving: HashMap<String, JoinHandle<()>> = HashMap::new();
+        loop {
+            let config = self.config.borrow_and_update().clone();
+            self.apply(&config, &mut served, &mut leaving).await;
+            let reload = loop {
+                tokio::select! {
+                    () = stopped(&mut shutdown) => break false,
+                    changed = self.config.changed() => match changed {
+                        Ok(()) => break true,
+                        // there will be no other configuration
+                        Err(_) => { stopped(&mut shutdown).await; break false }
+                    },
+                    () = self.notify.notified() => served.values().for_each(|one| one.line.wake.notify_one()),
+                    () = tokio::time::sleep(5 * POLL) => {
+                        if served.values().any(|one| one.task.is_finished()) { break true; }
+                    }
+                }
+            };
+            if !reload {
+                break;
+            }
+        }
+        for one in served.values() {
+            let _ = one.stop.send(true);
+        }
+        for task in served.into_values().map(|one| one.task).chain(leaving.into_values()) {
+            let _ = task.await;
+        }
+    }
+
+    async fn apply(
+        &self,
+        config: &Config,
+        served: &mut HashMap<String, Served>,
+        leaving: &mut HashMap<String, JoinHandle<()>>,
+    ) {
+        let settings = |destination| format!("{destination:?} {:?} {:?}", config.node.ae_title, config.limits.drain);
+        let wanted: HashMap<&str, String> =
+            config.destination.iter().map(|one| (one.name.as_str(), settings(one))).collect();
+        let stale: Vec<String> = served
+            .iter()
+            .filter(|(name, one)| wanted.get(name.as_str()) != Some(&one.settings) || one.task.is_finished())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in stale {
+            let Some(one) = served.remove(&name) else { continue };
+            if one.task.is_finished() && !*one.stop.borrow() {
+                tracing::error!(destination = name, "its queue has failed and is started again");
+            }
+            let _ = one.stop.send(true);
+            leaving.insert(name.clone(), one.task);
+            if !wanted.contains_key(name.as_str()) && matches!(self.ledger.next_delivery_due(&name).await, Ok(Some(_)))
+            {
+                tracing::warn!(
+                    destination = name,
+                    "not configured any more: its deliveries stay queued (radroute queue list, radroute queue drop)"
+                );
+            }
+        }
+        for destination in &config.destination {
+            if served.contains_key(&destination.name) {
+                continue;
+            }
+            let (stop, stop_rx) = watch::channel(false);
+            let line = Arc::new(Line {
+                peer: Peer {
+                    called_ae: destination.ae_title.clone(),
+                    calling_ae: destination.calling_ae_title.clone().unwrap_or_else(|| config.node.ae_title.clone()),
+                    address: destination.address.clone(),
+                    timeout: destination.timeout,
+                },
+                destination: destination.clone(),
+                ledger: self.ledger.clone(),
+                spool: self.spool.clone(),
+                feed: Arc::default(),
+                circuit: Mutex::new(Circuit::default()),
+                extra_after: AtomicI64::new(0),
+                standing: AtomicUsize::new(0),
+                more: AtomicBool::new(false),
+                doubt: Arc::new(Semaphore::new(1)),
+                wake: Notify::new(),
+                stop: stop_rx,
+            });
+            let (before, queue, drain) = (leaving.remove(&destination.name), line.clone(), config.limits.drain);
+            let task = tokio::spawn(async move {
+                // never two queues for one destination: an instance on the wire would be sent twice
+                if let Some(before) = before {
+                    let _ = before.await;
+                }
+                serve(queue, drain).await;
+            });
+            let settings = settings(destination);
+            served.insert(destination.name.clone(), Served { settings, line, stop, task });
+        }
+    }
+}
+
+/// The queue of one destination.
+async fn serve(line: Arc<Line>, drain: Duration) {
+    let mut workers: JoinSet<()> = JoinSet::new();
+    let mut stop = line.stop.clone();
+    let mut oldest = None;
+    loop {
+        let wait = match work(&line, &mut workers, &mut oldest).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::error!(destination = line.destination.name, %error, "cannot read the queue from the ledger");
+                POLL
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            () = line.wake.notified() => {}
+            ended = workers.join_next(), if !workers.is_empty() => {
+                if let Some(Err(error)) = ended {
+                    tracing::error!(destination = line.destination.name, %error, "an association failed inside");
+                }
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    let finished = async { while workers.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, finished).await.is_err() {
+        tracing::warn!(
+            destination = line.destination.name,
+            "limits.drain is over: what is on the wire is cut off and stays queued"
+        );
+        workers.shutdown().await;
+    }
+}
+
+/// Fills the feed and starts associations; returns for how long there is nothing else to do. `oldest` is what was due first
+/// when the destination was left alone.
+async fn work(
+    line: &Arc<Line>,
+    workers: &mut JoinSet<()>,
+    oldest: &mut Option<Millis>,
+) -> Result<Duration, LedgerError> {
+    let name = line.destination.name.as_str();
+    let now = ledger::now();
+    let (open, until, probe) = {
+        let circuit = line.circuit();
+        (circuit.open(now), circuit.until(), circuit.probe())
+    };
+    if open {
+        if !retried(line, now, probe, oldest).await? {
+            return Ok(POLL.min(until_then(until, now)));
+        }
+        line.circuit().try_now();
+    }
+    *oldest = None;
+    let waiting = line.feed.waiting();
+    if waiting < MOST / 2 {
+        let wanted = MOST - waiting;
+        let jobs = line.ledger.due_deliveries(name, now, wanted, &line.feed.busy()).await?;
+        line.more.store(jobs.len() == wanted, Ordering::Relaxed);
+        line.feed.add(jobs);
+    }
+    let most = if line.circuit().probing() || now < line.extra_after.load(Ordering::Relaxed) {
+        1
+    } else {
+        line.destination.max_associations.max(1)
+    };
+    while workers.len() < most && line.feed.waiting() > line.feed.idle() {
+        workers.spawn(worker::run(line.clone(), line.feed.idling()));
+    }
+    if line.feed.waiting() > 0 {
+        return Ok(POLL);
+    }
+    let next = line.ledger.next_delivery_due(name).await?;
+    Ok(next.filter(|&at| at > now).map_or(POLL, |at| POLL.min(until_then(at, now))))
+}
+
+/// Whether somebody said `radroute queue retry` while the destination is left alone: its probe is due before its time, or
+/// all that waited is due later than it was.
+async fn retried(
+    line: &Line,
+    now: Millis,
+    probe: Option<DeliveryId>,
+    oldest: &mut Option<Millis>,
+) -> Result<bool, LedgerError> {
+    let name = line.destination.name.as_str();
+    if !line.feed.busy().is_empty() {
+        // outcomes are still on their way into the ledger
+        return Ok(false);
+    }
+    let next = line.ledger.next_delivery_due(name).await?.unwrap_or(Millis::MAX);
+    if next > *oldest.get_or_insert(next) {
+        return Ok(true);
+    }
+    Ok(line.ledger.due_deliveries(name, now, MOST, &[]).await?.iter().any(|job| Some(job.id) == probe))
+}
+
+fn until_then(at: Millis, now: Millis) -> Duration {
+    // a moment more, since both are whole milliseconds
+    Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0).saturating_add(1))
+}

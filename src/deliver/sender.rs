@@ -1,0 +1,251 @@
+//! One instance over one association by C-STORE (PS3.7 section 9.1.1): in its own transfer syntax, with its overlay spliced in
+//! as it leaves; decoded where the destination refuses that; or not at all.
+//!
+//! The data set streams from the file in constant memory. The last PDU waits for `finish`: only then can the destination
+//! have the whole of it, so that is the moment from which a crash may cost a second delivery.
+
+use super::association::{Association, AssociationError};
+use super::contexts::{Form, Need};
+use super::frames::{self, Chunk};
+use super::transcode::{self, TranscodeError};
+use crate::dataset::Overlay;
+use crate::dataset::splice::Splice;
+use crate::dimse::command::{Command, PRIORITY_MEDIUM};
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// An instance in a file.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// A DICOM file.
+    pub path: PathBuf,
+    /// Where its data set begins.
+    pub offset: u64,
+    /// How long its data set is, bytes.
+    pub length: u64,
+    /// SOP class and transfer syntax.
+    pub need: Need,
+    /// SOP Instance UID.
+    pub sop_instance: String,
+    /// Spliced in as it leaves.
+    pub overlay: Option<Overlay>,
+    /// Decode it where its own transfer syntax is refused.
+    pub may_decode: bool,
+}
+
+impl Item {
+    /// Its data set, from the first byte, with the overlay.
+    pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        let file = File::open(&self.path)?;
+        let none = Overlay::default();
+        let overlay = self.overlay.as_ref().unwrap_or(&none);
+        Ok(Box::new(Splice::new(file, self.offset, self.length, &self.need.transfer_syntax, overlay)?))
+    }
+}
+
+/// The destination's response.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status (0000,0900).
+    pub status: u16,
+    /// Error Comment (0000,0902).
+    pub comment: Option<String>,
+    /// In which transfer syntax it went out.
+    pub transfer_syntax: String,
+    /// Bytes of the data set that went out.
+    pub bytes: u64,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Its file is not there.
+    #[error("the file is gone")]
+    Missing,
+    /// The destination takes no form of it.
+    #[error("{0}")]
+    Refused(String),
+    /// It would have to be decoded, and cannot be.
+    #[error("the destination refuses transfer syntax {from}, and it cannot be decoded for it: {source}")]
+    Transcode {
+        /// Its own.
+        from: String,
+        /// Why.
+        source: TranscodeError,
+    },
+    /// This association was not negotiated for it.
+    #[error("no presentation context was proposed for it")]
+    NotProposed,
+    /// Its file cannot be read now.
+    #[error("the file cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// Its file is not what it was when the correction was made, or empty.
+    #[error("the data set is damaged: {0}")]
+    Damaged(io::Error),
+    /// The association is over.
+    #[error(transparent)]
+    Association(#[from] AssociationError),
+}
+
+/// An error of the file's, by whether it will still be there tomorrow.
+fn of_file(error: io::Error) -> SendError {
+    match error.kind() {
+        io::ErrorKind::NotFound => SendError::Missing,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            SendError::Damaged(error)
+        }
+        _ => SendError::Unreadable(error),
+    }
+}
+
+/// Sends `item` and waits for the response. `finish` is awaited before the last PDU.
+///
+/// # Errors
+/// Any [`SendError`]. Ask [`Association::usable`] afterwards whether the association can go on.
+pub async fn send(
+    association: &mut Association,
+    item: &Item,
+    finish: impl Future<Output = ()>,
+) -> Result<Answer, SendError> {
+    let form = association.negotiated().form(&item.need);
+    let own = &item.need.transfer_syntax;
+    let (context, transfer_syntax, data) = match form {
+        Form::AsItIs { context } => (context, own.clone(), Data::File(item.clone())),
+        Form::Native { context, transfer_syntax } if item.may_decode => {
+            let native = transcode::native(item.clone(), transfer_syntax).await.map_err(|error| match error {
+                TranscodeError::Io(error) => of_file(error),
+                source => SendError::Transcode { from: named(own), source },
+            })?;
+            (context, transfer_syntax.to_owned(), Data::Bytes(native))
+        }
+        Form::Native { .. } => {
+            return Err(SendError::Refused(format!("the destination refuses transfer syntax {}", named(own))));
+        }
+        Form::SopClassRefused => {
+            return Err(SendError::Refused(format!("the destination refuses SOP class {}", item.need.sop_class)));
+        }
+        Form::TransferSyntaxRefused(refused) => {
+            let refused: Vec<String> = refused.iter().map(|uid| named(uid)).collect();
+            return Err(SendError::Refused(format!(
+                "the destination takes none of the transfer syntaxes {}",
+                refused.join(", ")
+            )));
+        }
+        Form::NotProposed => return Err(SendError::NotProposed),
+    };
+    let result = store(association, item, context, data, finish).await;
+    if matches!(&result, Err(error) if !matches!(error, SendError::Missing | SendError::Damaged(_) | SendError::Unreadable(_)))
+    {
+        association.give_up().await;
+    }
+    result.map(|(response, bytes)| Answer {
+        status: response.status,
+        comment: response.comment,
+        transfer_syntax,
+        bytes,
+    })
+}
+
+/// Where the bytes come from.
+enum Data {
+    File(Item),
+    Bytes(Vec<u8>),
+}
+
+impl Data {
+    fn open(self) -> io::Result<Box<dyn Read + Send>> {
+        match self {
+            Data::File(item) => item.open(),
+            Data::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes))),
+        }
+    }
+}
+
+struct Response {
+    status: u16,
+    comment: Option<String>,
+}
+
+async fn store(
+    association: &mut Association,
+    item: &Item,
+    context: u8,
+    data: Data,
+    finish: impl Future<Output = ()>,
+) -> Result<(Response, u64), SendError> {
+    let fragment = association.fragment();
+    let (ship, mut chunks) = mpsc::channel::<Chunk>(1);
+    let (give_back, spares) = std::sync::mpsc::channel::<Vec<u8>>();
+    // reading (and splicing, and deflating) blocks: off the async threads, a chunk ahead of the network
+    let reader = tokio::task::spawn_blocking(move || {
+        frames::data_set(&mut data.open()?, context, fragment, |chunk| {
+            ship.blocking_send(chunk).ok()?;
+            Some(spares.try_recv().unwrap_or_default())
+        })
+    });
+    let mut next = chunks.recv().await;
+    let message_id = association.next_message_id();
+    if next.is_some() {
+        let command = Command::CStoreRq {
+            message_id,
+            sop_class_uid: item.need.sop_class.clone(),
+            sop_instance_uid: item.sop_instance.clone(),
+            priority: PRIORITY_MEDIUM,
+            move_originator: None,
+        };
+        association.write(&frames::command(&command.encode(), context, fragment)).await?;
+    }
+    let begun = next.is_some();
+    let mut finish = Some(finish);
+    let mut complete = false;
+    while let Some(chunk) = next {
+        if chunk.last {
+            let (before, last) = chunk.parts();
+            association.write(before).await?;
+            if let Some(finish) = finish.take() {
+                finish.await;
+            }
+            association.write(last).await?;
+            complete = true;
+            break;
+        }
+        association.write(chunk.bytes()).await?;
+        let _ = give_back.send(chunk.into_buffer());
+        next = chunks.recv().await;
+    }
+    let read = reader.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+    let bytes = match read {
+        Ok(bytes) if complete => bytes,
+        read => {
+            // a message that has begun cannot be taken back but by an abort
+            if begun {
+                association.give_up().await;
+            }
+            return Err(of_file(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
+        }
+    };
+    let response = association.receive_command().await?;
+    match Command::parse(&response) {
+        Ok(Command::CStoreRsp { message_id: responded_to, status, error_comment, .. })
+            if responded_to == message_id =>
+        {
+            Ok((Response { status, comment: error_comment }, bytes))
+        }
+        Ok(_) => {
+            Err(AssociationError::Protocol(format!("a response to something else than C-STORE {message_id}")).into())
+        }
+        Err(error) => Err(AssociationError::Protocol(format!("a response that cannot be read: {error}")).into()),
+    }
+}
+
+/// A transfer syntax with its name, for people.
+pub(super) fn named(uid: &str) -> String {
+    match TransferSyntaxRegistry.get(uid) {
+        Some(known) => format!("{uid} ({})", known.name()),
+        None => uid.to_owned(),
+    }
+}

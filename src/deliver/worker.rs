@@ -1,0 +1,392 @@
+//! One association at a time to a destination, as long as something waits for it.
+//!
+//! **At most one extra delivery for a kill.** From its last PDU until its outcome is durable in the ledger, a delivery
+//! could be repeated by a crash. An association lets its next instance begin meanwhile, yet holds that one's last PDU back
+//! until the outcome before is durable; and the associations of a destination take turns in this ([`PATIENCE`]): so with a
+//! destination that answers promptly, one instance at a time is in doubt, and with a slow one, one for each association.
+
+use super::association::{Association, AssociationError, Peer};
+use super::backoff::{self, Circuit};
+use super::contexts::{self, Need};
+use super::feed::{Feed, Idle, MOST, Next};
+use super::report::Report;
+use super::sender::{self, Item, SendError};
+use crate::config;
+use crate::dimse::outcome::{self, Fate};
+use crate::ledger::{self, DeliveryId, DeliveryJob, Ledger, LedgerError, Millis, Outcome};
+use crate::spool::Spool;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// Between attempts to write an outcome into a ledger that fails.
+const UNWRITTEN: Duration = Duration::from_secs(1);
+/// How long an association is kept open with nothing to send: a modality sends its images one by one.
+const LINGER: Duration = Duration::from_millis(1500);
+
+/// How long an instance that is all sent but its last PDU waits for its turn, so that a destination that is slow to answer
+/// on one association does not hold up the others.
+pub const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long no further association is tried after the destination has refused one beside one that works.
+const ENOUGH: Millis = 30_000;
+
+/// An instance that failed with its destination is tried later than the destination, so that another one is the probe:
+/// one that makes a destination fail must not hold up the others for ever.
+const AFTER_OTHERS: Millis = 1_000;
+
+/// All that the associations to a destination share.
+pub struct Line {
+    /// As configured.
+    pub destination: config::Destination,
+    /// The same, as an association needs it.
+    pub peer: Peer,
+    /// Where outcomes go.
+    pub ledger: Ledger,
+    /// Where instances are.
+    pub spool: Spool,
+    /// What waits.
+    pub feed: Arc<Feed>,
+    /// Whether the destination is to be left alone.
+    pub circuit: Mutex<Circuit>,
+    /// No further association beside a working one before this.
+    pub extra_after: AtomicI64,
+    /// Associations that stand.
+    pub standing: AtomicUsize,
+    /// The ledger has more that is due than the feed holds.
+    pub more: AtomicBool,
+    /// One instance may be in doubt.
+    pub doubt: Arc<Semaphore>,
+    /// Wakes the queue.
+    pub wake: Notify,
+    /// Set when it is time to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Line {
+    /// The circuit.
+    pub fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn item(&self, job: &DeliveryJob) -> Result<Item, crate::spool::SpoolError> {
+        let facts = &job.instance.facts;
+        Ok(Item {
+            path: self.spool.path(&job.instance.spool_name)?,
+            offset: job.instance.dataset_offset,
+            length: job.instance.file_size.saturating_sub(job.instance.dataset_offset),
+            need: Need::new(&facts.sop_class_uid, &facts.transfer_syntax_uid),
+            sop_instance: facts.sop_instance_uid.clone(),
+            overlay: if self.destination.as_received { None } else { job.overlay.clone() },
+            may_decode: true,
+        })
+    }
+
+    /// The destination failed as a whole, which `job` found out. Returns when `job` may be tried again; `None`: others had
+    /// found out before, so that it was not tried at all.
+    fn failed(&self, job: &DeliveryJob) -> Option<Millis> {
+        let now = ledger::now();
+        let mut circuit = self.circuit();
+        if circuit.open(now) {
+            return None;
+        }
+        Some(circuit.failed(&self.destination.retry, job.id, now, rand::random()))
+    }
+
+    /// Gives what waits back to the ledger; what is too old becomes a dead letter now that the destination has failed again.
+    fn stand_back(&self, records: &mut Vec<JoinHandle<()>>, why: &str) {
+        for job in self.feed.clear() {
+            if self.too_old(&job, ledger::now()) {
+                // the ledger is not to give it again before this is durable
+                self.feed.hold(job.id);
+                records.push(self.record(&job, Report::failure(Outcome::Dead, why.to_owned()), None));
+            }
+        }
+    }
+
+    fn too_old(&self, job: &DeliveryJob, now: Millis) -> bool {
+        let most = self.destination.retry.max_age.map(|age| Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX));
+        most.is_some_and(|most| now.saturating_sub(job.queued_at) >= most)
+    }
+
+    /// Tells the log and the ledger. A retry of what is too old is a dead letter. The permit is given back when the outcome
+    /// is durable.
+    fn record(&self, job: &DeliveryJob, mut report: Report, permit: Option<OwnedSemaphorePermit>) -> JoinHandle<()> {
+        let now = ledger::now();
+        if let Outcome::Retry(_) | Outcome::Dead = report.outcome
+            && self.too_old(job, now)
+        {
+            report.outcome = Outcome::Dead;
+            report.detail = format!("given up after retry.max_age: {}", report.detail);
+        }
+        let attempt = report.attempt(job.id, &self.peer, now);
+        let (ledger, feed, id) = (self.ledger.clone(), self.feed.clone(), job.id);
+        tokio::spawn(async move {
+            // Until it is written it stays busy: this process must not send it again.
+            while let Err(error) = ledger.attempted(vec![attempt.clone()]).await {
+                tracing::error!(delivery = id, %error, "the outcome of a delivery is not in the ledger yet");
+                if matches!(error, LedgerError::Closed) {
+                    return;
+                }
+                tokio::time::sleep(UNWRITTEN).await;
+            }
+            feed.done(id);
+            drop(permit);
+        })
+    }
+
+    /// The wait of one instance after an attempt that counted.
+    fn next_at(&self, job: &DeliveryJob) -> Millis {
+        backoff::next_at(&self.destination.retry, job.attempts.saturating_add(1), ledger::now(), rand::random())
+    }
+}
+
+/// Returns when it is time to stop.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // an error means that whoever could say so is gone
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Associates and sends until nothing waits any longer, the destination fails or it is time to stop.
+pub async fn run(line: Arc<Line>, idle: Idle) {
+    let mut worker = Worker { line: line.clone(), stop: line.stop.clone(), records: Vec::new(), again: None };
+    let mut idle = Some(idle);
+    while !*worker.stop.borrow() && !line.circuit().open(ledger::now()) {
+        let Next::Job(job) = line.feed.next(|_| true) else { break };
+        idle = None;
+        if !worker.associate(*job).await {
+            break;
+        }
+    }
+    drop(idle);
+    worker.recorded().await;
+}
+
+struct Worker {
+    line: Arc<Line>,
+    stop: watch::Receiver<bool>,
+    /// Outcomes on their way into the ledger.
+    records: Vec<JoinHandle<()>>,
+    /// Tried again at once because its association had gone stale: once is enough.
+    again: Option<DeliveryId>,
+}
+
+/// Counts an association that stands.
+struct Standing(Arc<Line>);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.standing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Everything told so far is durable.
+    async fn recorded(&mut self) {
+        for record in self.records.drain(..) {
+            let _ = record.await;
+        }
+    }
+
+    /// One association, beginning with `job`. Returns whether another may follow.
+    async fn associate(&mut self, job: DeliveryJob) -> bool {
+        let line = self.line.clone();
+        let proposed = contexts::propose(&line.feed.needs(&job), true);
+        let association = tokio::select! {
+            association = Association::request(&line.peer, &proposed) => association,
+            () = stopped(&mut self.stop) => {
+                line.feed.put_back(job);
+                return false;
+            }
+        };
+        match association {
+            Ok(association) => {
+                line.standing.fetch_add(1, Ordering::Relaxed);
+                let _standing = Standing(line);
+                self.session(association, job).await
+            }
+            Err(error) => {
+                self.unreachable(job, error);
+                false
+            }
+        }
+    }
+
+    fn unreachable(&mut self, job: DeliveryJob, error: AssociationError) {
+        let line = &self.line;
+        if line.standing.load(Ordering::Relaxed) > 0 {
+            tracing::info!(destination = line.destination.name, %error, "no further association beside those that stand");
+            line.extra_after.store(ledger::now() + ENOUGH, Ordering::Relaxed);
+            line.feed.put_back(job);
+            return;
+        }
+        match line.failed(&job) {
+            Some(until) => {
+                let report = Report::failure(Outcome::Retry(until), error.to_string());
+                self.records.push(line.record(&job, report, None));
+            }
+            None => line.feed.done(job.id),
+        }
+        line.stand_back(&mut self.records, &error.to_string());
+    }
+
+    /// Sends on an association until there is nothing more for it. Returns whether another association may follow.
+    async fn session(&mut self, mut association: Association, mut job: DeliveryJob) -> bool {
+        let line = self.line.clone();
+        let mut answers = 0u32;
+        let mut rested = false;
+        loop {
+            let item = match line.item(&job) {
+                Ok(item) => item,
+                Err(error) => {
+                    self.records.push(line.record(&job, Report::failure(Outcome::Dead, error.to_string()), None));
+                    match self.next(&mut association, &mut rested).await {
+                        Some(next) => job = next,
+                        None => return self.leave(association).await,
+                    }
+                    continue;
+                }
+            };
+            let started = Instant::now();
+            let mut permit = None;
+            let sent = sender::send(&mut association, &item, async {
+                self.recorded().await;
+                permit =
+                    tokio::time::timeout(PATIENCE, line.doubt.clone().acquire_owned()).await.ok().and_then(Result::ok);
+            })
+            .await;
+            let send_ms = started.elapsed().as_secs_f32() * 1000.0;
+            let mut report = Report::failure(Outcome::Dead, String::new());
+            report.send_ms = send_ms;
+            report.transfer_syntax = item.need.transfer_syntax.clone();
+            let mut spare = false;
+            match sent {
+                Ok(answer) => {
+                    answers += 1;
+                    let meaning = outcome::of_c_store(answer.status);
+                    report.answered(&answer, meaning);
+                    spare = meaning.fate == Fate::Spare;
+                    if spare {
+                        report.outcome = Outcome::Retry(self.spared(&job));
+                    } else {
+                        line.circuit().worked();
+                        if meaning.fate == Fate::Retry {
+                            report.outcome = Outcome::Retry(line.next_at(&job));
+                        }
+                    }
+                }
+                Err(SendError::Missing) => {
+                    self.missing(&job).await;
+                    drop(permit.take());
+                    match self.next(&mut association, &mut rested).await {
+                        Some(next) => job = next,
+                        None => return self.leave(association).await,
+                    }
+                    continue;
+                }
+                Err(SendError::NotProposed) => {
+                    line.feed.put_back(job);
+                    return self.leave(association).await;
+                }
+                Err(SendError::Association(error)) if rested && error.is_end() && self.again != Some(job.id) => {
+                    // it was closing while we began to send: no fault of the instance's, nor of the destination's
+                    tracing::debug!(destination = line.destination.name, %error, "stale association");
+                    self.again = Some(job.id);
+                    line.feed.put_back(job);
+                    return true;
+                }
+                Err(SendError::Association(error)) => {
+                    report.detail = error.to_string();
+                    let at = if answers == 0 { self.spared(&job) } else { line.next_at(&job) };
+                    report.outcome = Outcome::Retry(at);
+                    spare = answers == 0;
+                }
+                Err(error @ SendError::Unreadable(_)) => {
+                    report.detail = error.to_string();
+                    report.outcome = Outcome::Retry(line.next_at(&job));
+                }
+                Err(error @ (SendError::Refused(_) | SendError::Transcode { .. } | SendError::Damaged(_))) => {
+                    report.detail = error.to_string();
+                }
+            }
+            let why = report.detail.clone();
+            self.records.push(line.record(&job, report, permit));
+            if spare {
+                line.stand_back(&mut self.records, &why);
+                association.release().await;
+                return false;
+            }
+            if !association.usable() {
+                return true;
+            }
+            match self.next(&mut association, &mut rested).await {
+                Some(next) => job = next,
+                None => return self.leave(association).await,
+            }
+        }
+    }
+
+    /// The destination is to be spared after `job`. Returns when that is due again: later than the destination.
+    fn spared(&self, job: &DeliveryJob) -> Millis {
+        let until = self.line.failed(job).unwrap_or_else(|| self.line.circuit().until());
+        self.line.next_at(job).max(until.saturating_add(AFTER_OTHERS))
+    }
+
+    async fn missing(&self, job: &DeliveryJob) {
+        let line = &self.line;
+        tracing::error!(
+            sop_instance = job.instance.facts.sop_instance_uid,
+            destination = line.destination.name,
+            spool_name = job.instance.spool_name,
+            "dead: the file is not in the spool"
+        );
+        match line.ledger.missing(job.instance.id, ledger::now()).await {
+            Ok(()) => line.feed.done(job.id),
+            Err(error) => tracing::error!(delivery = job.id, %error, "the ledger does not know that a file is missing"),
+        }
+    }
+
+    /// The next delivery for this association; waits a little for one. `None`: the association has served.
+    async fn next(&mut self, association: &mut Association, rested: &mut bool) -> Option<DeliveryJob> {
+        let line = self.line.clone();
+        let until = tokio::time::Instant::now() + LINGER;
+        let mut idle: Option<Idle> = None;
+        *rested = false;
+        loop {
+            if *self.stop.borrow() {
+                return None;
+            }
+            let arrived = line.feed.arrived();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            match line.feed.next(|need| association.negotiated().proposed(need)) {
+                Next::Job(job) => {
+                    if line.more.load(Ordering::Relaxed) && line.feed.waiting() < MOST / 2 {
+                        line.wake.notify_one();
+                    }
+                    return Some(*job);
+                }
+                Next::Other => return None,
+                Next::Nothing => {}
+            }
+            // what was told must not wait for the next instance to become durable
+            self.records.retain(|record| !record.is_finished());
+            idle.get_or_insert_with(|| line.feed.idling());
+            *rested = true;
+            line.wake.notify_one();
+            tokio::select! {
+                () = arrived => {}
+                () = association.ended() => return None,
+                () = tokio::time::sleep_until(until) => return None,
+                () = stopped(&mut self.stop) => return None,
+            }
+        }
+    }
+
+    async fn leave(&self, association: Association) -> bool {
+        association.release().await;
+        true
+    }
+}

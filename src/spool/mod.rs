@@ -1,0 +1,247 @@
+//! Durable files: write, sync, rename, sync the directory. Names are our own, never a peer's.
+//!
+//! ```text
+//! <state>/spool/
+//!   lock                      held by the one daemon of this state folder; holds its process number
+//!   incoming/<name>.part      being received; swept at start
+//!   7f/<name>.dcm             complete and durable; the folder is the first two digits of the random part
+//!   quarantine/<name>.dcm     nobody understands it; kept for an administrator
+//! ```
+//! A name is 12 hex digits of the time in milliseconds, a hyphen, 16 random hex digits: `0193f5a2c7d1-7f3a09c4d5e6f708`.
+//! A file is a DICOM file (PS3.10): preamble, file meta group, data set as it came.
+//!
+//! What holds at every moment, also after a power cut: a file under `xx/` is whole, since it was synced before it was
+//! renamed, and it stays, since both directories were synced before [`Incoming::commit`] returned. So a crash leaves one of
+//! three: a `.part` (never acknowledged: swept), a `.dcm` without a row in the ledger (adopted at start), a `.dcm` with its row.
+//!
+//! There is no trait here: the methods of [`Spool`] and [`Incoming`] are the seam. A spool in an object store is a second
+//! struct with the same methods (put under a temporary key, copy, delete), chosen where the daemon is wired.
+
+mod incoming;
+mod name;
+
+pub use incoming::Incoming;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why the spool could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The disk has less room than `min_free_disk`, or none at all. A receiver answers A700.
+    #[error(
+        "only {free} bytes are free in {path}: limits.min_free_disk asks for {wanted}; free some space, or lower the limit"
+    )]
+    Full {
+        /// Free bytes.
+        free: u64,
+        /// Bytes that must stay free.
+        wanted: u64,
+        /// The spool.
+        path: PathBuf,
+    },
+    /// Another daemon has the state folder.
+    #[error("{path} is in use by another radroute (process {process}): each needs a node.state_dir of its own")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// What the other wrote into it.
+        process: String,
+    },
+    /// A name that is none of ours.
+    #[error("{0:?} is no name of a spooled file")]
+    Name(String),
+    /// The system said no.
+    #[error("cannot {action} {path}: {source}; check the disk and the rights of node.state_dir")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl SpoolError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SpoolError {
+        move |source| SpoolError::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// The spool: a folder of received DICOM files. Cheap to clone; the lock goes with the last clone.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// A durable file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spooled {
+    /// Name in the spool, for [`Spool::open_file`].
+    pub name: String,
+    /// Size, bytes.
+    pub size: u64,
+}
+
+impl Spool {
+    /// Opens or creates the spool below `dir` (`node.state_dir`), takes its lock (one daemon per state folder).
+    ///
+    /// # Errors
+    /// [`SpoolError::Locked`] while another process has it; [`SpoolError::Io`] where folders cannot be made.
+    pub fn open(dir: &Path) -> Result<Spool, SpoolError> {
+        let root = dir.join("spool");
+        let made = !dir.exists();
+        let buckets = (0..=255u8).map(|n| root.join(format!("{n:02x}")));
+        for folder in [root.join("incoming"), root.join("quarantine")].into_iter().chain(buckets) {
+            fs::create_dir_all(&folder).map_err(SpoolError::io("create", &folder))?;
+        }
+        let lock = take_lock(&root.join("lock"))?;
+        // The folders that were made must outlive a power cut as the files in them do.
+        for folder in [&root, dir] {
+            sync_dir(folder)?;
+        }
+        if made {
+            sync_dir(folder_of(dir))?;
+        }
+        Ok(Spool { inner: Arc::new(Inner { root, _lock: lock }) })
+    }
+
+    /// Free bytes for us on the file system of the spool.
+    pub fn free(&self) -> Result<u64, SpoolError> {
+        self.inner.free()
+    }
+
+    /// A new temporary file for an instance; fails with [`SpoolError::Full`] when less than `min_free` bytes are free, now
+    /// or later as it grows.
+    pub async fn begin(&self, min_free: u64) -> Result<Incoming, SpoolError> {
+        Incoming::begin(self.inner.clone(), min_free).await
+    }
+
+    /// The path of a spooled file (for reading; the name is one of ours and checked).
+    pub fn path(&self, name: &str) -> Result<PathBuf, SpoolError> {
+        self.inner.path(name)
+    }
+
+    /// Opens a spooled file for reading.
+    pub fn open_file(&self, name: &str) -> Result<File, SpoolError> {
+        let path = self.path(name)?;
+        File::open(&path).map_err(SpoolError::io("open", &path))
+    }
+
+    /// Removes a spooled file for good; one that is gone already is no error. Blocks for a directory sync: a file that a
+    /// power cut brought back would be adopted and delivered once more.
+    pub fn remove(&self, name: &str) -> Result<(), SpoolError> {
+        let path = self.path(name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => sync_dir(folder_of(&path)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(SpoolError::io("remove", &path)(e)),
+        }
+    }
+
+    /// Deletes temporary files of an earlier run; returns how many. Only at start, before anything is received: it does
+    /// not know what is being written. Files whose names are not ours are left alone.
+    pub fn sweep(&self) -> Result<usize, SpoolError> {
+        let mut swept = 0;
+        for (path, file) in entries(&self.inner.root.join("incoming"))? {
+            if file.strip_suffix(".part").is_some_and(name::is_ours) {
+                fs::remove_file(&path).map_err(SpoolError::io("remove", &path))?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Names of all spooled files. What does not carry one of our names in its place is left out, with a line in the log.
+    pub fn scan(&self) -> Result<Vec<String>, SpoolError> {
+        let mut names = Vec::new();
+        for bucket in 0..=255u8 {
+            for (path, file) in entries(&self.inner.root.join(format!("{bucket:02x}")))? {
+                match file.strip_suffix(".dcm") {
+                    Some(name) if self.path(name).is_ok_and(|p| p == path) => names.push(name.to_owned()),
+                    _ => tracing::warn!(path = %path.display(), "a file in the spool is none of ours: left alone"),
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Moves a file that cannot be adopted into `quarantine/`, so that nothing is deleted that nobody understands.
+    pub fn quarantine(&self, name: &str) -> Result<PathBuf, SpoolError> {
+        let path = self.path(name)?;
+        let to = self.inner.root.join("quarantine").join(format!("{name}.dcm"));
+        fs::rename(&path, &to).map_err(SpoolError::io("move to quarantine", &path))?;
+        sync_dir(folder_of(&to))?;
+        sync_dir(folder_of(&path))?;
+        Ok(to)
+    }
+}
+
+impl Inner {
+    fn free(&self) -> Result<u64, SpoolError> {
+        let stat = rustix::fs::statvfs(&self.root)
+            .map_err(|e| SpoolError::io("ask for the free space of", &self.root)(e.into()))?;
+        // What is kept for root is not ours: f_bavail, not f_bfree.
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn check_free(&self, wanted: u64) -> Result<(), SpoolError> {
+        let free = self.free()?;
+        if free < wanted { Err(SpoolError::Full { free, wanted, path: self.root.clone() }) } else { Ok(()) }
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, SpoolError> {
+        let bucket = name::bucket(name).ok_or_else(|| SpoolError::Name(name.chars().take(64).collect()))?;
+        Ok(self.root.join(bucket).join(format!("{name}.dcm")))
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.root.join("incoming").join(format!("{name}.part"))
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, SpoolError> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut lock = open.map_err(SpoolError::io("open", path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            let _ = (&mut lock).take(20).read_to_string(&mut process); // only for the message
+            return Err(SpoolError::Locked { path: path.to_owned(), process: process.trim().to_owned() });
+        }
+        Err(TryLockError::Error(e)) => return Err(SpoolError::io("lock", path)(e)),
+    }
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(SpoolError::io("write", path))?;
+    Ok(lock)
+}
+
+/// Paths and names of a folder; names that are no Unicode are none of ours, and left out.
+fn entries(folder: &Path) -> Result<Vec<(PathBuf, String)>, SpoolError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(SpoolError::io("read", folder))? {
+        let entry = entry.map_err(SpoolError::io("read", folder))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((entry.path(), name));
+        }
+    }
+    Ok(found)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn sync_dir(folder: &Path) -> Result<(), SpoolError> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|d| d.sync_all()).map_err(SpoolError::io("sync", folder))
+}

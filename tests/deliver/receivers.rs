@@ -1,0 +1,124 @@
+//! Real C-STORE SCPs: dcmtk's storescp, pynetdicom, and what of them is not installed.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A port that nobody listens on, for now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub struct Receiver {
+    child: Child,
+    pub port: u16,
+    pub folder: TempDir,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn installed(program: &str, args: &[&str]) -> bool {
+    let found = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
+    if !found {
+        eprintln!("skipped: {program} {} does not run here", args.join(" "));
+    }
+    found
+}
+
+pub fn dcmtk() -> bool {
+    ["storescp", "dcmcjpeg", "dcmdjpeg", "dcmcrle", "dcmconv", "dcmdump"]
+        .iter()
+        .all(|tool| installed(&format!("/usr/bin/{tool}"), &["--version"]))
+}
+
+pub fn pynetdicom() -> bool {
+    installed("python3", &["-c", "import pynetdicom"])
+}
+
+fn start(mut command: Command, port: u16, folder: TempDir) -> Receiver {
+    let out = std::fs::File::create(folder.path().join("out")).unwrap();
+    let child = command
+        .env("TCP_NODELAY", "1")
+        .stdout(out.try_clone().unwrap())
+        .stderr(out)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let receiver = Receiver { child, port, folder };
+    let until = Instant::now() + Duration::from_secs(30);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < until, "the receiver does not listen: {}", receiver.said());
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    receiver
+}
+
+/// `storescp -v +B` with further options; on a port of its own, or on `port`.
+pub fn storescp(port: Option<u16>, options: &[&str]) -> Receiver {
+    let folder = tempfile::tempdir().unwrap();
+    let port = port.unwrap_or_else(free_port);
+    std::fs::create_dir(folder.path().join("received")).unwrap();
+    let mut command = Command::new("/usr/bin/storescp");
+    command
+        .args(["-v", "-aet", "ARCHIVE", "+B", "-od"])
+        .arg(folder.path().join("received"))
+        .args(options)
+        .arg(port.to_string());
+    start(command, port, folder)
+}
+
+/// `scp.py`, which answers `statuses`.
+pub fn answering(port: Option<u16>, statuses: &str, options: &[&str]) -> Receiver {
+    let folder = tempfile::tempdir().unwrap();
+    let port = port.unwrap_or_else(free_port);
+    let received = folder.path().join("received");
+    std::fs::create_dir(&received).unwrap();
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deliver/scp.py")).arg(port.to_string());
+    command.arg(received).arg(statuses).args(options);
+    start(command, port, folder)
+}
+
+impl Receiver {
+    /// What it printed.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
+    }
+
+    /// How many associations storescp took; the probe for its port counts as one.
+    pub fn associations(&self) -> usize {
+        self.said().matches("Association Acknowledged").count()
+    }
+
+    /// Each C-STORE that `scp.py` got: UID and status.
+    pub fn log(&self) -> Vec<(String, String)> {
+        let log = std::fs::read_to_string(self.folder.path().join("received/log")).unwrap_or_default();
+        log.lines().filter_map(|line| line.split_once(' ')).map(|(uid, status)| (uid.into(), status.into())).collect()
+    }
+
+    /// The received file with this SOP Instance UID.
+    pub fn file(&self, uid: &str) -> Option<PathBuf> {
+        let of = |path: &Path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.split('.').next().is_some() && (name.ends_with(&format!(".{uid}")) || name == format!("{uid}.dcm"))
+        };
+        std::fs::read_dir(self.folder.path().join("received")).unwrap().map(|e| e.unwrap().path()).find(|path| of(path))
+    }
+
+    pub fn received(&self) -> usize {
+        let entries = std::fs::read_dir(self.folder.path().join("received")).unwrap();
+        entries.filter(|e| e.as_ref().unwrap().file_name() != "log").count()
+    }
+}
