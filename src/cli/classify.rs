@@ -1,14 +1,229 @@
-//! `radroute classify`.
+//! `radroute classify`: names the region of image files, with the verdict that each would get by itself.
 
-use std::path::PathBuf;
+use super::exit;
+use crate::anatomy::Region;
+use crate::config::DeviceChoice;
+use crate::dataset::{Facts, file_meta::read_file_meta};
+use crate::model::Classifier;
+use crate::pixels::{self, PixelsError};
+use crate::train::metrics::rules;
+use crate::verdict::{self, Look, Mode, Rules, Seen, Verdict};
+use comfy_table::Table;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `radroute classify`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Files or folders: DICOM, PNG, JPEG
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Weights; their card lies beside them
+    #[arg(long, value_name = "F", default_value = "weights/radroute.safetensors")]
+    model: PathBuf,
+    /// One JSON object a line on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many files are read and classified at once.
+const BATCH: usize = 8;
+/// Folders within folders are followed so deep: a loop of links ends there.
+const DEEPEST: usize = 32;
+
+/// One file that was looked at.
+struct Row {
+    path: PathBuf,
+    facts: Option<Facts>,
+    look: Look,
+    verdict: Verdict,
+}
 
 /// Runs the command.
-#[allow(unused_variables)]
-pub fn run(args: Args, config: PathBuf) -> ExitCode {
-    todo!()
+pub fn run(args: Args, _config: PathBuf) -> ExitCode {
+    let classifier = match Classifier::load(&args.model, DeviceChoice::Auto) {
+        Ok(classifier) => classifier,
+        Err(error) => {
+            eprintln!("radroute classify: {error}");
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
+    let mut failed = 0;
+    let mut tell = |path: &Path, why: &str| {
+        eprintln!("radroute classify: {}: {why}", path.display());
+        failed += 1;
+    };
+    let mut files = Vec::new();
+    for path in &args.paths {
+        collect(path, DEEPEST, &mut files, &mut tell);
+    }
+    let mut table = Table::new();
+    table.set_header(["path", "region", "score", "BodyPartExamined", "verdict", "best outside"]);
+    let mut rows = 0;
+    for part in files.chunks(BATCH) {
+        for (path, result) in part.iter().zip(look(&classifier, part)) {
+            if let Ok(Row { look: Look::Undecodable { reason }, .. }) = &result {
+                tell(path, reason);
+            }
+            match result {
+                Ok(row) if args.json => {
+                    // A reader that has gone away wants no more.
+                    if writeln!(io::stdout().lock(), "{}", json(&row)).is_err() {
+                        return ExitCode::SUCCESS;
+                    }
+                }
+                Ok(row) => {
+                    table.add_row(cells(&row));
+                    rows += 1;
+                }
+                Err(why) => tell(path, &why),
+            }
+        }
+    }
+    if rows > 0 {
+        println!("{table}");
+    }
+    if failed > 0 { ExitCode::from(exit::DATAERR) } else { ExitCode::SUCCESS }
+}
+
+/// The files of a path in order, folders with all that is in them. Hidden entries of folders are left out.
+fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>, tell: &mut impl FnMut(&Path, &str)) {
+    match std::fs::metadata(path) {
+        Err(error) => tell(path, &error.to_string()),
+        Ok(meta) if meta.is_file() => files.push(path.to_owned()),
+        Ok(meta) if !meta.is_dir() => tell(path, "neither a file nor a folder"),
+        Ok(_) if depth == 0 => tell(path, "too many folders within folders"),
+        Ok(_) => match std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Err(error) => tell(path, &error.to_string()),
+            Ok(mut entries) => {
+                entries.sort_by_key(std::fs::DirEntry::file_name);
+                let shown = |e: &&std::fs::DirEntry| !e.file_name().as_encoded_bytes().starts_with(b".");
+                entries.iter().filter(shown).for_each(|e| collect(&e.path(), depth - 1, files, tell));
+            }
+        },
+    }
+}
+
+/// What one file gave before the network.
+enum Read {
+    Input(Option<Facts>, Vec<f32>, f32),
+    Not(Option<Facts>, Look),
+}
+
+/// Reads some files side by side and classifies them together. An error belongs to its file alone.
+fn look(classifier: &Classifier, files: &[PathBuf]) -> Vec<Result<Row, String>> {
+    let read: Vec<Result<Read, String>> = files.par_iter().map(|file| read(classifier, file)).collect();
+    let inputs: Vec<Vec<f32>> = read
+        .iter()
+        .filter_map(|r| match r {
+            Ok(Read::Input(_, input, _)) => Some(input.clone()),
+            _ => None,
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    let scores = classifier.scores(&inputs).map_err(|e| e.to_string());
+    let classify_ms = begun.elapsed().as_secs_f32() * 1e3 / inputs.len().max(1) as f32;
+    let mut scores = scores.map(Vec::into_iter);
+    let rules = rules(classifier.thresholds(), Mode::Correct);
+    let row = |file: &PathBuf, facts: Option<Facts>, look: Look| {
+        let verdict = judge(facts.as_ref(), &look, &rules);
+        Row { path: file.clone(), facts, look, verdict }
+    };
+    let one = |(file, read): (&PathBuf, Result<Read, String>)| match read? {
+        Read::Not(facts, look) => Ok(row(file, facts, look)),
+        Read::Input(facts, _, decode_ms) => {
+            let scores = scores.as_mut().map_err(|e| e.clone())?.next().ok_or("the network gave no answer")?;
+            let model = classifier.hash().to_owned();
+            Ok(row(file, facts, Look::Scored { scores, model, decode_ms, classify_ms }))
+        }
+    };
+    files.iter().zip(read).map(one).collect()
+}
+
+fn read(classifier: &Classifier, file: &Path) -> Result<Read, String> {
+    let begun = std::time::Instant::now();
+    let facts = facts(file)?;
+    match pixels::read_any(file, classifier.wanted_pixels()) {
+        Ok(plane) => Ok(Read::Input(facts, classifier.input(&plane), begun.elapsed().as_secs_f32() * 1e3)),
+        Err(PixelsError::Unsuitable(reason)) => Ok(Read::Not(facts, Look::Exempt { reason })),
+        // A DICOM object has a verdict even so, as in the daemon.
+        Err(PixelsError::Undecodable(reason)) if facts.is_some() => Ok(Read::Not(facts, Look::Undecodable { reason })),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The header of a DICOM file; `None` for another sort of file.
+fn facts(file: &Path) -> Result<Option<Facts>, String> {
+    let mut reader = File::open(file).map_err(|e| e.to_string())?;
+    let mut start = [0; 132];
+    match io::Read::read_exact(&mut reader, &mut start) {
+        Ok(()) if &start[128..] == b"DICM" => {}
+        _ => return Ok(None),
+    }
+    io::Seek::rewind(&mut reader).map_err(|e| e.to_string())?;
+    let (meta, begin) = read_file_meta(&mut reader).map_err(|e| e.to_string())?;
+    let length = reader.metadata().map_err(|e| e.to_string())?.len();
+    io::Seek::seek(&mut reader, io::SeekFrom::Start(begin)).map_err(|e| e.to_string())?;
+    let facts = Facts::read(&mut reader, length.saturating_sub(begin), &meta.transfer_syntax_uid);
+    facts.map(Some).map_err(|e| e.to_string())
+}
+
+fn judge(facts: Option<&Facts>, look: &Look, rules: &Rules) -> Verdict {
+    let seen = Seen {
+        look,
+        tag: facts.map_or("", |f| f.body_part_examined.as_str()),
+        anatomic_region: facts.and_then(|f| f.anatomic_region.as_ref()),
+        signed: facts.is_some_and(|f| f.signed),
+    };
+    verdict::decide(&[seen], rules, None)
+}
+
+/// Scores by head.
+type Scores<'a> = BTreeMap<&'a str, f32>;
+
+/// The scores of the five regions, and those of the further heads.
+fn parted(look: &Look) -> Option<(Scores<'_>, Scores<'_>)> {
+    let Look::Scored { scores, .. } = look else { return None };
+    Some(scores.iter().map(|(name, p)| (name.as_str(), *p)).partition(|(name, _)| Region::from_term(name).is_some()))
+}
+
+fn json(row: &Row) -> serde_json::Value {
+    let text = |s: Option<&String>| s.filter(|s| !s.is_empty()).cloned();
+    let parted = parted(&row.look);
+    serde_json::json!({
+        "path": row.path.to_string_lossy(),
+        "sop_instance_uid": text(row.facts.as_ref().map(|f| &f.sop_instance_uid)),
+        "scores": parted.as_ref().map(|p| &p.0),
+        "other": parted.as_ref().map(|p| &p.1),
+        "region": row.verdict.region.map(Region::term),
+        "body_part_examined": text(row.facts.as_ref().map(|f| &f.body_part_examined)),
+        "verdict": row.verdict.kind.name(),
+        "reason": row.verdict.reason,
+    })
+}
+
+fn cells(row: &Row) -> [String; 6] {
+    let best = |scores: &Scores| {
+        let best = scores.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        best.map_or(("–".to_owned(), 0.0), |(name, p)| ((*name).to_owned(), *p))
+    };
+    let (score, other) = match parted(&row.look) {
+        Some((five, others)) => {
+            let ((region, p), (other, q)) = (best(&five), best(&others));
+            (format!("{region} {p:.2}"), format!("{other} {q:.2}"))
+        }
+        None => ("–".to_owned(), "–".to_owned()),
+    };
+    [
+        row.path.display().to_string(),
+        row.verdict.region.map_or("–", Region::term).to_owned(),
+        score,
+        row.facts.as_ref().map_or("–".to_owned(), |f| f.body_part_examined.clone()),
+        row.verdict.kind.name().to_owned(),
+        other,
+    ]
 }

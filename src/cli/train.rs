@@ -4,16 +4,17 @@ use super::exit;
 use crate::train::manifest::Manifest;
 use crate::train::recipe::Recipe;
 use crate::train::{Progress, Run, TrainError, run as train};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `radroute train`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Table of images: path, region, group, source, licence, split, parted by tabs
-    #[arg(long, value_name = "F")]
-    manifest: PathBuf,
-    /// Folder that the manifest's paths are relative to; default: where the manifest lies
+    #[arg(long, value_name = "F", required_unless_present = "root")]
+    manifest: Option<PathBuf>,
+    /// Folder that the manifest's paths are relative to (default: where it lies); without a manifest: a folder of folders
+    /// named by region
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Initial weights: a ResNet-18 in safetensors under torchvision's names
@@ -60,9 +61,11 @@ fn prepared(args: &Args) -> Result<(), TrainError> {
     };
     recipe.epochs = args.epochs.unwrap_or(recipe.epochs).max(1);
     recipe.seed = args.seed.unwrap_or(recipe.seed);
-    let here = PathBuf::from(".");
-    let root = args.root.clone().or_else(|| args.manifest.parent().map(PathBuf::from)).unwrap_or(here);
-    let manifest = Manifest::read(&args.manifest, &root)?;
+    let manifest = match (&args.manifest, &args.root) {
+        (None, root) => Manifest::from_folders(root.as_deref().unwrap_or(Path::new(".")))?,
+        (Some(file), Some(root)) => Manifest::read(file, root)?,
+        (Some(file), None) => Manifest::read(file, file.parent().unwrap_or(Path::new(".")))?,
+    };
     let progress = Progress::default();
     let report =
         train(&Run { recipe: &recipe, manifest: &manifest, init: &args.init, out: &args.out, progress: &progress })?;

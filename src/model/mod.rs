@@ -47,6 +47,8 @@ pub enum ModelError {
     NotFinite,
     #[error("a result did not come back in single precision on the CPU")]
     Storage,
+    #[error("the network panicked")]
+    Panicked,
     #[error("the network failed: {0}")]
     Candle(#[from] candle_core::Error),
 }
@@ -115,6 +117,12 @@ impl Classifier {
             Backend::Cpu(_) => "cpu".to_owned(),
             Backend::Cuda(_) => "cuda:0".to_owned(),
         }
+    }
+
+    /// What the longer side of a plane is to be at least, in pixels: more than the square, since borders are cut off and
+    /// the smaller the steps of the last averaging, the less the reader's own averaging shows.
+    pub fn wanted_pixels(&self) -> usize {
+        2 * self.card.input.size
     }
 
     /// The network's input for a plane: what [`Classifier::scores`] takes. Pure; run it beside the network.

@@ -188,6 +188,18 @@ impl Weights {
     }
 }
 
+/// The bytes of a file: kernels and the last layer in half precision, the small tensors of the norms in single.
+pub fn to_safetensors(tensors: &BTreeMap<String, Raw>) -> Result<Vec<u8>, ModelError> {
+    let mut all = BTreeMap::new();
+    for (name, raw) in tensors {
+        let tensor = Tensor::from_vec(raw.data.clone(), &raw.shape[..], &Device::Cpu)?;
+        all.insert(name.clone(), if raw.shape.len() > 1 { tensor.to_dtype(DType::F16)? } else { tensor });
+    }
+    // Sorted by the library: the same tensors always give the same bytes.
+    safetensors::serialize(all, None)
+        .map_err(|e| ModelError::Format { file: PathBuf::from("(in memory)"), why: e.to_string() })
+}
+
 /// `[to, from, kernel, kernel]` → `[kernel, kernel, from, to]`.
 pub fn to_rows(data: &[f32], from: usize, to: usize, kernel: usize) -> Vec<f32> {
     let taps = kernel * kernel;

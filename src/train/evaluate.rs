@@ -27,7 +27,7 @@ pub fn evaluate(
     for part in entries.chunks(BATCH) {
         let inputs = part
             .par_iter()
-            .map(|e| Ok(classifier.input(&features::read_plane(&manifest.path(e))?)))
+            .map(|e| Ok(classifier.input(&features::read_plane(&manifest.path(e), classifier.card().input.size)?)))
             .collect::<Result<Vec<_>, TrainError>>()?;
         for (entry, logits) in part.iter().zip(classifier.logits(&inputs)?) {
             outputs.push(Output {

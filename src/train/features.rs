@@ -6,6 +6,7 @@
 use super::augment::{augment, generator};
 use super::{Progress, TrainError};
 use crate::model::engine::Network;
+use crate::pixels;
 use crate::preprocess::{InputContract, Plane, network_input};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -69,20 +70,15 @@ impl Frozen<'_> {
     }
 
     fn input(&self, job: &Job) -> Result<Vec<f32>, TrainError> {
-        let plane = read_plane(&job.file)?;
+        let plane = read_plane(&job.file, self.input.size)?;
         let mut rng = generator(self.seed, &job.name, job.copy);
         Ok(network_input(&augment(&plane, self.augmentation, &mut rng), self.input))
     }
 }
 
-/// Reads a PNG or JPEG as grey.
-pub fn read_plane(file: &Path) -> Result<Plane, TrainError> {
-    let bad = |why: String| TrainError::Image { file: file.to_owned(), why };
-    let reader =
-        image::ImageReader::open(file).and_then(|r| r.with_guessed_format()).map_err(|e| bad(e.to_string()))?;
-    let grey = reader.decode().map_err(|e| bad(e.to_string()))?.into_luma16();
-    let (width, height) = (grey.width() as usize, grey.height() as usize);
-    Ok(Plane { width, height, data: grey.into_raw().into_iter().map(f32::from).collect() })
+/// Reads a DICOM, PNG or JPEG file as the daemon does, for squares of side `size`.
+pub fn read_plane(file: &Path, size: usize) -> Result<Plane, TrainError> {
+    pixels::read_any(file, 2 * size).map_err(|e| TrainError::Image { file: file.to_owned(), why: e.to_string() })
 }
 
 impl Features {
@@ -94,7 +90,8 @@ impl Features {
         let shape = frozen.shape();
         let record = 2 * shape.iter().product::<usize>() as u64;
         let done = (handle.metadata().map_err(io)?.len() / record).min(jobs.len() as u64);
-        // A record cut short by a kill.
+        // Whole batches only: a kill may have cut a record short, and the last digits depend on what else is in a batch.
+        let done = if done == jobs.len() as u64 { done } else { done / BATCH as u64 * BATCH as u64 };
         handle.set_len(done * record).map_err(io)?;
         progress.begin("features", jobs.len() as u64, done);
         for part in jobs[done as usize..].chunks(BATCH) {

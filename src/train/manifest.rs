@@ -88,6 +88,46 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Takes the folders within `root` as regions and the files in them as images, each a group of its own: one in five of
+    /// each region, chosen by a hash of its path, is for validation.
+    pub fn from_folders(root: &Path) -> Result<Manifest, ManifestError> {
+        let listed = |folder: &Path| -> Result<Vec<(String, PathBuf)>, ManifestError> {
+            let read = |source| ManifestError::Read { file: folder.to_owned(), source };
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(folder).map_err(read)? {
+                let path = entry.map_err(read)?.path();
+                let name = path.file_name().and_then(|n| n.to_str()).map(str::to_owned).ok_or_else(|| {
+                    ManifestError::Whole { file: path.clone(), why: "its name is no UTF-8 text".into() }
+                })?;
+                if !name.starts_with('.') {
+                    names.push((name, path));
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        let mut table = COLUMNS.join("\t");
+        for (region, folder) in listed(root)?.into_iter().filter(|(_, path)| path.is_dir()) {
+            let mut files: Vec<(String, String)> = listed(&folder)?
+                .into_iter()
+                .filter(|(name, path)| path.is_file() && !name.contains(['\t', '\n', '\r']))
+                .map(|(name, _)| {
+                    (crate::model::sha256(format!("{region}/{name}").as_bytes()), format!("{region}/{name}"))
+                })
+                .collect();
+            files.sort();
+            for (i, (_, path)) in files.iter().enumerate() {
+                let split = if i < files.len().div_ceil(5) { Split::Validation } else { Split::Train };
+                table += &format!("\n{path}\t{region}\t{path}\tfolder\tunknown\t{}", split.name());
+            }
+        }
+        let entries = parse(&table).map_err(|(row, why)| ManifestError::Row { file: root.to_owned(), row, why })?;
+        let sha256 = crate::model::sha256(table.as_bytes());
+        let manifest = Manifest { file: root.to_owned(), root: root.to_owned(), sha256, entries };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         if self.entries.is_empty() {
             return Err(ManifestError::Whole { file: self.file.clone(), why: "holds no images".into() });

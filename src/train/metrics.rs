@@ -341,7 +341,7 @@ mod tests {
             })
             .collect();
         let report = report(&judged, &thresholds);
-        assert_eq!(report.regions["HAND"].auc, Some(5.0 / 6.0));
+        assert_eq!(report.regions["HAND"].auc, Some(4.0 / 6.0));
         assert_eq!(report.regions["HAND"].sensitivity, Some(0.5));
         assert_eq!((report.neighbours.images, report.neighbours.called_a_region), (1, 1));
         assert_eq!((report.outside.images, report.outside.called_a_region), (1, 0));

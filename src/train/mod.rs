@@ -17,7 +17,7 @@ pub use progress::Progress;
 
 use crate::model::ModelError;
 use crate::model::engine::{Maps, Network};
-use crate::model::weights::{Raw, Weights};
+use crate::model::weights::{Raw, Weights, to_safetensors};
 use crate::preprocess::network_input;
 use candle_core::{Device, Tensor};
 use features::{Features, Frozen, Job};
@@ -78,11 +78,10 @@ struct Sample {
 pub fn run(run: &Run) -> Result<Report, TrainError> {
     let recipe = run.recipe;
     let first = recipe.first_block().ok_or_else(|| TrainError::Recipe("train_from".into()))?;
+    check_data(run)?;
     let initial = Weights::read(run.init)?;
     // The heads of the initial weights are not used; the rest must be all there.
     let network = Network::headless(&initial)?;
-    check_data(run)?;
-    std::fs::create_dir_all(run.out).map_err(|source| TrainError::Write { file: run.out.to_owned(), source })?;
     let frozen = Frozen {
         network: &network,
         blocks: first,
@@ -91,6 +90,7 @@ pub fn run(run: &Run) -> Result<Report, TrainError> {
         seed: recipe.seed,
     };
     let validation = validation_features(run.manifest, &frozen)?;
+    std::fs::create_dir_all(run.out).map_err(|source| TrainError::Write { file: run.out.to_owned(), source })?;
     let (jobs, samples) = jobs(run);
     run.progress.tell(&format!("{} augmented images of {} heads", jobs.len(), recipe.heads.len()));
     let file = run.out.join(format!("features-{}.f16", features_hash(run, first)?));
@@ -172,11 +172,7 @@ fn check_data(run: &Run) -> Result<(), TrainError> {
     for entry in &run.manifest.entries {
         let bad = |why: String| manifest::ManifestError::Row { file: run.manifest.file.clone(), row: entry.row, why };
         let path = run.manifest.path(entry);
-        image::ImageReader::open(&path)
-            .and_then(|r| r.with_guessed_format())
-            .map_err(|e| e.to_string())
-            .and_then(|r| r.into_dimensions().map_err(|e| e.to_string()))
-            .map_err(|why| bad(format!("{} is no image that can be read: {why}", path.display())))?;
+        readable(&path).map_err(|why| bad(format!("{} is no image that can be read: {why}", path.display())))?;
         let known = heads.contains(&entry.region)
             || manifest::UNLABELLED.contains(&entry.region.as_str())
             || entry.region == metrics::NO_RADIOGRAPH;
@@ -191,6 +187,15 @@ fn check_data(run: &Run) -> Result<(), TrainError> {
         }
     }
     Ok(())
+}
+
+/// A look at the start of a PNG or JPEG, which is quick; the whole of anything else.
+fn readable(path: &Path) -> Result<(), String> {
+    let reader = image::ImageReader::open(path).and_then(|r| r.with_guessed_format()).map_err(|e| e.to_string())?;
+    match reader.format() {
+        Some(_) => reader.into_dimensions().map(|_| ()).map_err(|e| e.to_string()),
+        None => crate::pixels::read_any(path, 1).map(|_| ()).map_err(|e| e.to_string()),
+    }
 }
 
 /// The augmented images in their order: first copies first, so that a shorter run has seen every image.
@@ -245,7 +250,7 @@ fn validation_features<'a>(manifest: &'a Manifest, frozen: &Frozen) -> Result<Va
     for part in entries.chunks(16) {
         let inputs = part
             .par_iter()
-            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e))?, frozen.input)))
+            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e), frozen.input.size)?, frozen.input)))
             .collect::<Result<Vec<_>, TrainError>>()?;
         maps.extend(frozen.records(&inputs)?);
     }
@@ -277,7 +282,7 @@ fn keep_if_best(
     frozen: &Frozen,
     best: Option<f64>,
 ) -> Result<(Report, f64), TrainError> {
-    let bytes = write::safetensors(tensors)?;
+    let bytes = to_safetensors(tensors)?;
     let weights = Weights::from_bytes(run.out, &bytes)?;
     let network = Network::new(&weights, run.recipe.heads.len())?;
     let outputs = validation.outputs(&network, frozen)?;

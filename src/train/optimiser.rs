@@ -81,3 +81,28 @@ impl InplaceOp2 for Update<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor};
+    use candle_nn::{Optimizer, ParamsAdamW};
+
+    #[test]
+    fn same_course_as_candles() -> Result<()> {
+        let start = Tensor::new(&[[1.0f32, -2.0, 0.5], [3.0, 0.0, -1.0]], &Device::Cpu)?;
+        let (a, b) = (Var::from_tensor(&start)?, Var::from_tensor(&start.copy()?)?);
+        let mut ours = AdamW::default();
+        ours.add([a.clone()], 2.0, 0.1);
+        let params = ParamsAdamW { lr: 0.02, weight_decay: 0.1, ..ParamsAdamW::default() };
+        let mut theirs = candle_nn::AdamW::new(vec![b.clone()], params)?;
+        for _ in 0..20 {
+            ours.step(&(a.as_tensor() - 0.3)?.sqr()?.sum_all()?.backward()?, 0.01)?;
+            theirs.step(&(b.as_tensor() - 0.3)?.sqr()?.sum_all()?.backward()?)?;
+        }
+        let difference = (a.as_tensor() - b.as_tensor())?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(difference < 1e-5, "{difference}");
+        assert!((a.as_tensor() - &start)?.abs()?.max_all()?.to_scalar::<f32>()? > 0.1);
+        Ok(())
+    }
+}

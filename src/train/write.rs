@@ -5,22 +5,8 @@ use super::manifest::Split;
 use super::metrics::Report;
 use super::{Run, TrainError};
 use crate::model::card::{Card, Data, FORMAT};
-use crate::model::weights::Raw;
-use candle_core::{DType, Device, Tensor};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-/// Kernels and the last layer in half precision, the small tensors of the norms in single.
-pub fn safetensors(tensors: &BTreeMap<String, Raw>) -> Result<Vec<u8>, TrainError> {
-    let mut all: HashMap<String, Tensor> = HashMap::new();
-    for (name, raw) in tensors {
-        let tensor = Tensor::from_vec(raw.data.clone(), &raw.shape[..], &Device::Cpu)?;
-        let tensor = if raw.shape.len() > 1 { tensor.to_dtype(DType::F16)? } else { tensor };
-        all.insert(name.clone(), tensor);
-    }
-    // Sorted by the library: the same tensors always give the same bytes.
-    safetensors::serialize(all, None).map_err(|e| TrainError::Data(format!("the weights cannot be written: {e}")))
-}
 
 /// Writes `<name>.safetensors`, `.json`, `.md` and `.recipe.toml` into the run's folder.
 pub fn weights_and_card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<(), TrainError> {

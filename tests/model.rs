@@ -1,0 +1,227 @@
+//! The network: engine against reference, loading, batches, threads, and training from a manifest to a classifier.
+
+use radroute::anatomy::Region;
+use radroute::config::DeviceChoice;
+use radroute::model::card::{Card, Data, FORMAT, Head};
+use radroute::model::engine::Network;
+use radroute::model::reference::Reference;
+use radroute::model::weights::{BLOCKS, Raw, Weights, to_safetensors};
+use radroute::model::{Classifier, ModelError, Threshold, sha256};
+use radroute::preprocess::{InputContract, Plane};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Random weights under torchvision's names, scaled so that values keep their size from layer to layer.
+fn random_weights(seed: u64, heads: usize) -> BTreeMap<String, Raw> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut all = BTreeMap::new();
+    let mut conv = |conv: &str, norm: &str, from: usize, to: usize, kernel: usize| {
+        let bound = (6.0 / (from * kernel * kernel) as f32).sqrt();
+        let data = (0..to * from * kernel * kernel).map(|_| rng.random_range(-bound..bound)).collect();
+        all.insert(format!("{conv}.weight"), Raw { shape: vec![to, from, kernel, kernel], data });
+        for (part, low, high) in
+            [("weight", 0.5, 1.0), ("bias", -0.2, 0.2), ("running_mean", -0.2, 0.2), ("running_var", 0.7, 1.3)]
+        {
+            let data = (0..to).map(|_| rng.random_range(low..high)).collect();
+            all.insert(format!("{norm}.{part}"), Raw { shape: vec![to], data });
+        }
+    };
+    conv("conv1", "bn1", 3, 64, 7);
+    for b in BLOCKS {
+        let name = |part: &str| format!("{}.{part}", b.name);
+        conv(&name("conv1"), &name("bn1"), b.from, b.to, 3);
+        conv(&name("conv2"), &name("bn2"), b.to, b.to, 3);
+        if b.from != b.to {
+            conv(&name("downsample.0"), &name("downsample.1"), b.from, b.to, 1);
+        }
+    }
+    let data = (0..512 * heads).map(|_| rng.random_range(-0.05..0.05)).collect();
+    all.insert("fc.weight".into(), Raw { shape: vec![heads, 512], data });
+    all.insert("fc.bias".into(), Raw { shape: vec![heads], data: vec![0.1; heads] });
+    all
+}
+
+fn inputs(seed: u64, count: usize, size: usize) -> Vec<Vec<f32>> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..count).map(|_| (0..size * size).map(|_| rng.random_range(-2.0..2.4)).collect()).collect()
+}
+
+fn heads() -> Vec<String> {
+    Region::ALL.iter().map(|r| r.term().to_owned()).chain(["FOOT".to_owned()]).collect()
+}
+
+/// Writes weights with a fitting card; the path of the weights.
+fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> PathBuf {
+    let bytes = to_safetensors(tensors).unwrap();
+    let file = folder.join("m.safetensors");
+    std::fs::write(&file, &bytes).unwrap();
+    let card = Card {
+        format: FORMAT,
+        name: "m".into(),
+        permitted_use: "tests".into(),
+        architecture: "resnet18".into(),
+        sha256: sha256(&bytes),
+        input: InputContract { size, ..InputContract::default() },
+        heads: heads().into_iter().map(|name| Head { name, scale: 1.0, offset: 0.0 }).collect(),
+        regions: Region::ALL.iter().map(|r| (r.term().to_owned(), Threshold { accept: 0.6, reject: 0.2 })).collect(),
+        data: Data::default(),
+        recipe: serde_json::Value::Null,
+        metrics: serde_json::Value::Null,
+        limits: vec![],
+    };
+    std::fs::write(Card::beside(&file), serde_json::to_vec(&card).unwrap()).unwrap();
+    file
+}
+
+fn edit_card(file: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let file = Card::beside(file);
+    let mut card: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    edit(&mut card);
+    std::fs::write(file, serde_json::to_vec(&card).unwrap()).unwrap();
+}
+
+#[test]
+fn engine_agrees_with_candles_own_operations() {
+    for (seed, size) in [(1, 64), (2, 97), (3, 32)] {
+        let weights = Weights::from_tensors(Path::new("random"), random_weights(seed, 6));
+        let network = Network::new(&weights, 6).unwrap();
+        let reference = Reference::new(&network, &candle_core::Device::Cpu).unwrap();
+        let inputs = inputs(seed, 3, size);
+        let (ours, theirs) = (network.logits(&inputs, size).unwrap(), reference.logits(&inputs, size).unwrap());
+        let difference =
+            ours.iter().flatten().zip(theirs.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let spread = ours.iter().flatten().map(|v| v.abs()).fold(0.0, f32::max);
+        assert!(spread > 0.05, "the logits say nothing: {spread}");
+        assert!(difference < 1e-4, "size {size}: {difference}");
+    }
+}
+
+#[test]
+fn a_batch_gives_what_single_images_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(4, 6), 64);
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let inputs = inputs(5, 9, 64);
+    let together = classifier.scores(&inputs).unwrap();
+    for (input, together) in inputs.iter().zip(&together) {
+        let alone = &classifier.scores(std::slice::from_ref(input)).unwrap()[0];
+        assert_eq!(alone.keys().collect::<Vec<_>>(), together.keys().collect::<Vec<_>>());
+        for (head, p) in alone {
+            assert!((p - together[head]).abs() < 1e-5, "{head}: {p} {}", together[head]);
+        }
+    }
+    assert_ne!(together[0], together[1]);
+    assert!(classifier.scores(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn several_threads_share_one_classifier() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(6, 6), 32);
+    let classifier = Classifier::load(&file, DeviceChoice::Auto).unwrap();
+    let plane = Plane { width: 50, height: 40, data: (0..2000).map(|i| (i % 37) as f32).collect() };
+    let wanted = classifier.scores(&[classifier.input(&plane)]).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    assert_eq!(classifier.scores(&[classifier.input(&plane)]).unwrap(), wanted);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_stem_of_one_channel_is_the_sum_of_three() {
+    let three = random_weights(7, 6);
+    let mut one = three.clone();
+    let stem = one.get_mut("conv1.weight").unwrap();
+    let sums: Vec<f32> =
+        stem.data.chunks(147).flat_map(|o| (0..49).map(|i| o[i] + o[i + 49] + o[i + 98]).collect::<Vec<_>>()).collect();
+    *stem = Raw { shape: vec![64, 1, 7, 7], data: sums };
+    let logits = |tensors| {
+        let weights = Weights::from_tensors(Path::new("random"), tensors);
+        Network::new(&weights, 6).unwrap().logits(&inputs(8, 1, 64), 64).unwrap()
+    };
+    for (a, b) in logits(three)[0].iter().zip(&logits(one)[0]) {
+        assert!((a - b).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn wrong_models_are_refused_by_file_and_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |tensors: &BTreeMap<String, Raw>, edit: fn(&mut serde_json::Value)| {
+        let file = write_model(folder.path(), tensors, 32);
+        edit_card(&file, edit);
+        let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused");
+        let text = error.to_string();
+        assert!(text.contains("m.safetensors") || text.contains("m.json"), "{text}");
+        (error, text)
+    };
+    let whole = random_weights(9, 6);
+    let mut tensors = whole.clone();
+    tensors.remove("layer3.0.downsample.1.running_var");
+    let (error, text) = load(&tensors, |_| {});
+    assert!(
+        matches!(error, ModelError::Missing { .. }) && text.contains("layer3.0.downsample.1.running_var"),
+        "{text}"
+    );
+    let mut tensors = whole.clone();
+    tensors.insert("layer1.1.conv2.weight".into(), Raw { shape: vec![64, 64, 1, 1], data: vec![0.0; 4096] });
+    let (error, text) = load(&tensors, |_| {});
+    assert!(matches!(error, ModelError::Shape { .. }) && text.contains("layer1.1.conv2.weight"), "{text}");
+    assert!(text.contains("[64, 64, 1, 1]") && text.contains("[64, 64, 3, 3]"), "{text}");
+    let mut tensors = whole.clone();
+    tensors.get_mut("bn1.bias").unwrap().data[3] = f32::NAN;
+    assert!(load(&tensors, |_| {}).1.contains("bn1.bias"));
+    let (error, _) = load(&whole, |card| card["sha256"] = "0".repeat(64).into());
+    assert!(matches!(error, ModelError::Checksum { .. }));
+    assert!(load(&whole, |card| card["heads"][5]["name"] = "KNEE".into()).1.contains("KNEE is there twice"));
+    assert!(load(&whole, |card| card["regions"]["HAND"]["accept"] = 0.1.into()).1.contains("regions.HAND"));
+    assert!(load(&whole, |card| card["format"] = 99.into()).1.contains("format 99"));
+    assert!(load(&whole, |card| card["input"]["size"] = 1_000_000.into()).1.contains("input.size"));
+    assert!(
+        load(&whole, |card| {
+            card.as_object_mut().unwrap().remove("heads");
+        })
+        .1
+        .contains("heads")
+    );
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(10, 6), 32);
+    let bytes = std::fs::read(&file).unwrap();
+    for length in [0, 7, 200, bytes.len() - 1] {
+        std::fs::write(&file, &bytes[..length]).unwrap();
+        edit_card(&file, |card| card["sha256"] = sha256(&bytes[..length]).into());
+        let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused");
+        assert!(matches!(error, ModelError::Format { .. }), "{length}: {error}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(matches!(Classifier::load(&file, DeviceChoice::Cpu), Err(ModelError::Read { .. })));
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn cuda_without_the_feature_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(11, 6), 32);
+    let error = Classifier::load(&file, DeviceChoice::Cuda).err().expect("refused");
+    assert!(error.to_string().contains("--features cuda"), "{error}");
+    assert_eq!(Classifier::load(&file, DeviceChoice::Auto).unwrap().device_name(), "cpu");
+}
+
+#[test]
+fn an_input_of_another_size_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(12, 6), 32);
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    assert!(classifier.scores(&[vec![0.0; 31 * 32]]).is_err());
+}

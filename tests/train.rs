@@ -1,0 +1,203 @@
+//! Training from a manifest to a classifier, on drawn images; what a wrong manifest gives.
+
+use radroute::config::DeviceChoice;
+use radroute::model::weights::{BLOCKS, Raw, to_safetensors};
+use radroute::model::{Classifier, sha256};
+use radroute::train::evaluate::evaluate;
+use radroute::train::manifest::{Manifest, Split};
+use radroute::train::recipe::Recipe;
+use radroute::train::{Progress, Run, run};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const REGIONS: [&str; 6] = ["SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE", "FOOT"];
+
+/// An image of one region: so many bars, which any network can count.
+fn draw(file: &Path, region: usize, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let side = 48u32;
+    let shift = rng.random_range(0..8);
+    let image = image::GrayImage::from_fn(side, side, |x, y| {
+        let wave = if region.is_multiple_of(2) { x + shift } else { y + shift };
+        let bar = wave / [3, 6, 12][region / 2] % 2 * 160;
+        image::Luma([(bar + rng.random_range(0..40)) as u8])
+    });
+    image.save(file).unwrap();
+}
+
+/// A data set in a folder; the manifest's file.
+fn data_set(folder: &Path) -> PathBuf {
+    let mut table = String::from("path\tregion\tgroup\tsource\tlicence\tsplit\n");
+    for (r, region) in REGIONS.iter().enumerate() {
+        for i in 0..10 {
+            let name = format!("{region}_{i}.png");
+            draw(&folder.join(&name), r, (r * 100 + i) as u64);
+            let split = if i < 7 { "train" } else { "validation" };
+            table += &format!("{name}\t{region}\tdrawn:{name}\tdrawn\tours\t{split}\n");
+        }
+    }
+    let file = folder.join("MANIFEST.tsv");
+    std::fs::write(&file, table).unwrap();
+    file
+}
+
+/// A network without any training.
+fn initial(folder: &Path) -> PathBuf {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut all = BTreeMap::new();
+    let mut conv = |conv: String, norm: String, from: usize, to: usize, kernel: usize| {
+        let bound = (6.0 / (from * kernel * kernel) as f32).sqrt();
+        let data = (0..to * from * kernel * kernel).map(|_| rng.random_range(-bound..bound)).collect();
+        all.insert(format!("{conv}.weight"), Raw { shape: vec![to, from, kernel, kernel], data });
+        for (part, value) in [("weight", 0.7), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)] {
+            all.insert(format!("{norm}.{part}"), Raw { shape: vec![to], data: vec![value; to] });
+        }
+    };
+    conv("conv1".into(), "bn1".into(), 3, 64, 7);
+    for b in BLOCKS {
+        conv(format!("{}.conv1", b.name), format!("{}.bn1", b.name), b.from, b.to, 3);
+        conv(format!("{}.conv2", b.name), format!("{}.bn2", b.name), b.to, b.to, 3);
+        if b.from != b.to {
+            conv(format!("{}.downsample.0", b.name), format!("{}.downsample.1", b.name), b.from, b.to, 1);
+        }
+    }
+    let file = folder.join("initial.safetensors");
+    std::fs::write(&file, to_safetensors(&all).unwrap()).unwrap();
+    file
+}
+
+fn recipe() -> Recipe {
+    Recipe::parse(
+        r#"
+        name = "drawn"
+        heads = ["SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE", "FOOT"]
+        epochs = 4
+        batch = 12
+        copies = 2
+        augmentation = 0.1
+        rate = 1e-3
+        train_from = "layer4.1"
+        [input]
+        size = 64
+        mean = 0.449
+        deviation = 0.226
+        stretch = [1.0, 99.0]
+        trim = false
+        "#,
+    )
+    .unwrap()
+}
+
+#[test]
+fn trains_from_a_manifest_to_a_classifier_and_again_to_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Manifest::read(&data_set(folder.path()), folder.path()).unwrap();
+    let (init, recipe, progress) = (initial(folder.path()), recipe(), Progress::default());
+    let train =
+        |out: &Path| run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out, progress: &progress }).unwrap();
+    let out = folder.path().join("out");
+    let report = train(&out);
+    assert!(report.mean_auc.unwrap() > 0.9, "{report:?}");
+    let file = out.join("drawn.safetensors");
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    // What the card says is what judging by the classifier gives.
+    let (again, _) = evaluate(&classifier, &manifest, Split::Validation, &progress).unwrap();
+    assert_eq!(again.images, 18);
+    for (region, figures) in &report.regions {
+        assert_eq!(again.regions[region].auc, figures.auc, "{region}");
+        assert_eq!(again.regions[region].sensitivity, figures.sensitivity, "{region}");
+    }
+    let card = classifier.card();
+    assert_eq!(card.data.training["drawn"]["HAND"], 7);
+    assert_eq!(card.data.groups_sha256["train"], manifest.groups_sha256(Split::Train));
+    assert!(std::fs::read_to_string(out.join("drawn.md")).unwrap().contains("| HAND |"));
+    let stored = std::fs::read_to_string(out.join("drawn.recipe.toml")).unwrap();
+    assert_eq!(Recipe::parse(&stored).unwrap(), recipe);
+
+    // Killed while the features were written: the second run goes on from there and comes out the same.
+    let hash = sha256(&std::fs::read(&file).unwrap());
+    let features =
+        std::fs::read_dir(&out).unwrap().flatten().find(|e| e.path().extension().is_some_and(|x| x == "f16"));
+    let features = features.expect("kept features").path();
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let bytes = std::fs::read(&features).unwrap();
+    std::fs::write(other.join(features.file_name().unwrap()), &bytes[..bytes.len() / 3]).unwrap();
+    train(&other);
+    assert_eq!(sha256(&std::fs::read(other.join("drawn.safetensors")).unwrap()), hash);
+}
+
+/// What reading the data set's manifest, changed, gives as an error.
+fn refused(change: impl FnOnce(String) -> String) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = data_set(folder.path());
+    let table = change(std::fs::read_to_string(&file).unwrap());
+    std::fs::write(&file, table).unwrap();
+    let manifest = match Manifest::read(&file, folder.path()) {
+        Ok(manifest) => manifest,
+        Err(error) => return error.to_string(),
+    };
+    let (init, progress, out) = (initial(folder.path()), Progress::default(), folder.path().join("out"));
+    let run = run(&Run { recipe: &recipe(), manifest: &manifest, init: &init, out: &out, progress: &progress });
+    assert!(!out.exists(), "refused only after work was done");
+    run.expect_err("refused").to_string()
+}
+
+#[test]
+fn a_wrong_manifest_is_refused_by_its_row() {
+    let text = refused(|t| t.replace("drawn:HAND_8.png", "drawn:HAND_1.png"));
+    assert!(text.contains("group drawn:HAND_1.png") && text.contains("row 30"), "{text}");
+    let text = refused(|t| t.replace("KNEE_2.png\tKNEE", "KNEE_222.png\tKNEE"));
+    assert!(text.contains("KNEE_222.png") && text.contains("row 44"), "{text}");
+    let text = refused(|t| t.replace("KNEE_2.png\tKNEE", "KNEE_2.png\tNEE"));
+    assert!(text.contains("region NEE") && text.contains("row 44"), "{text}");
+    let text = refused(|t| t.replacen("\ttrain", "\ttest", 7).replacen("\ttest\n", "\ttraining\n", 1));
+    assert!(text.contains("training") && text.contains("row 2"), "{text}");
+    let text = refused(|t| t.replacen("licence", "license", 1));
+    assert!(text.contains("no column licence"), "{text}");
+    let text = refused(|t| {
+        t.lines().filter(|l| l.contains("path") || l.contains("HAND")).fold(String::new(), |a, l| a + l + "\n")
+    });
+    assert!(text.contains("two at least"), "{text}");
+    let text = refused(|t| t.lines().filter(|l| !l.contains("FOOT")).fold(String::new(), |a, l| a + l + "\n"));
+    assert!(text.contains("FOOT"), "{text}");
+    let text = refused(|t| t.replace("\tvalidation", "\ttest"));
+    assert!(text.contains("no validation images"), "{text}");
+}
+
+#[test]
+fn an_unreadable_image_or_wrong_weights_are_told_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Manifest::read(&data_set(folder.path()), folder.path()).unwrap();
+    let (init, recipe, progress, out) =
+        (initial(folder.path()), recipe(), Progress::default(), folder.path().join("o"));
+    std::fs::write(folder.path().join("ELBOW_3.png"), b"no picture").unwrap();
+    let error = run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out: &out, progress: &progress });
+    let text = error.expect_err("refused").to_string();
+    assert!(text.contains("ELBOW_3.png") && text.contains("row 15"), "{text}");
+    draw(&folder.path().join("ELBOW_3.png"), 1, 103);
+    std::fs::write(&init, to_safetensors(&BTreeMap::new()).unwrap()).unwrap();
+    let error = run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out: &out, progress: &progress });
+    let text = error.expect_err("refused").to_string();
+    assert!(text.contains("conv1.weight") && text.contains("initial.safetensors"), "{text}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn folders_named_by_region_are_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    for region in ["HAND", "KNEE"] {
+        std::fs::create_dir(folder.path().join(region)).unwrap();
+        for i in 0..10 {
+            draw(&folder.path().join(region).join(format!("{i}.png")), i, i as u64);
+        }
+    }
+    std::fs::write(folder.path().join("notes.txt"), "no folder").unwrap();
+    let manifest = Manifest::from_folders(folder.path()).unwrap();
+    let count = |region: &str, split| manifest.labelled(split).filter(|e| e.region == region).count();
+    assert_eq!((count("HAND", Split::Train), count("HAND", Split::Validation)), (8, 2));
+    assert_eq!((count("KNEE", Split::Train), count("KNEE", Split::Validation)), (8, 2));
+    assert_eq!(manifest.sha256, Manifest::from_folders(folder.path()).unwrap().sha256);
+}
