@@ -22,12 +22,23 @@ pub struct Report {
     pub bytes: u64,
     /// Opening the file to the response, milliseconds.
     pub send_ms: f32,
+    /// With an overlay.
+    pub corrected: bool,
 }
 
 impl Report {
     /// An attempt without a response.
     pub fn failure(outcome: Outcome, detail: String) -> Report {
-        Report { outcome, status: None, warning: false, detail, transfer_syntax: String::new(), bytes: 0, send_ms: 0.0 }
+        Report {
+            outcome,
+            status: None,
+            warning: false,
+            detail,
+            transfer_syntax: String::new(),
+            bytes: 0,
+            send_ms: 0.0,
+            corrected: false,
+        }
     }
 
     /// There was a response. The outcome of what is to be tried again is the caller's to set: it needs a time.
@@ -83,7 +94,7 @@ pub fn log(destination: &str, peer: &Peer, job: &DeliveryJob, report: &Report) {
                 attempts = job.attempts.saturating_add(1),
                 next_at = $next_at,
                 transfer_syntax = report.transfer_syntax,
-                corrected = job.overlay.is_some(),
+                corrected = report.corrected,
                 bytes = report.bytes,
                 send_ms = report.send_ms,
                 detail = report.detail,
