@@ -5,27 +5,10 @@
 //! were sent: ask [`valid_uid`] before using one, so that a bad one can be answered with a status and need not end the
 //! association.
 
-use std::collections::BTreeMap;
+use super::elements::*;
 
 /// The longest command set that is read, bytes. Real ones have some 200.
 pub const MAX_COMMAND: usize = 65_536;
-
-/// Command Data Set Type (0000,0800) of a message without a data set.
-const NO_DATA_SET: u16 = 0x0101;
-
-// Elements of group 0000 (PS3.7 Annex E.1).
-const GROUP_LENGTH: u16 = 0x0000;
-const AFFECTED_SOP_CLASS_UID: u16 = 0x0002;
-const COMMAND_FIELD: u16 = 0x0100;
-const MESSAGE_ID: u16 = 0x0110;
-const MESSAGE_ID_RESPONDED_TO: u16 = 0x0120;
-const PRIORITY: u16 = 0x0700;
-const DATA_SET_TYPE: u16 = 0x0800;
-const STATUS: u16 = 0x0900;
-const ERROR_COMMENT: u16 = 0x0902;
-const AFFECTED_SOP_INSTANCE_UID: u16 = 0x1000;
-const MOVE_ORIGINATOR_AE_TITLE: u16 = 0x1030;
-const MOVE_ORIGINATOR_MESSAGE_ID: u16 = 0x1031;
 
 // Values of Command Field (0000,0100).
 const C_STORE_RQ: u16 = 0x0001;
@@ -312,109 +295,6 @@ pub fn valid_uid(uid: &str) -> bool {
         && uid.split('.').all(|component| !component.is_empty() && component.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The elements of a command set.
-struct Elements<'a>(BTreeMap<u16, &'a [u8]>);
-
-impl<'a> Elements<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Elements<'a>, CommandError> {
-        if bytes.len() > MAX_COMMAND {
-            return Err(CommandError::TooLong);
-        }
-        let mut elements = BTreeMap::new();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let at = bytes.len() - rest.len();
-            let truncated = CommandError::Truncated { at };
-            let (header, after) = rest.split_first_chunk::<8>().ok_or(truncated.clone())?;
-            let group = u16::from_le_bytes([header[0], header[1]]);
-            let element = u16::from_le_bytes([header[2], header[3]]);
-            let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-            if group != 0x0000 {
-                return Err(CommandError::NotCommand { group, element });
-            }
-            let length = usize::try_from(length).ok().filter(|&length| length <= after.len()).ok_or(truncated)?;
-            let (value, after) = after.split_at(length);
-            if elements.insert(element, value).is_some() {
-                return Err(CommandError::Twice { element });
-            }
-            rest = after;
-        }
-        Ok(Elements(elements))
-    }
-
-    fn us(&self, element: u16) -> Result<Option<u16>, CommandError> {
-        let Some(value) = self.0.get(&element) else { return Ok(None) };
-        match <[u8; 2]>::try_from(*value) {
-            Ok(value) => Ok(Some(u16::from_le_bytes(value))),
-            Err(_) => Err(CommandError::Length { element, length: value.len(), wanted: 2 }),
-        }
-    }
-
-    /// Text without its padding; fit for a log line: a byte that is no printable ASCII becomes `?`, at most 256 are kept.
-    fn text(&self, element: u16) -> Option<String> {
-        let text: String = self
-            .0
-            .get(&element)?
-            .iter()
-            .take(256)
-            .map(|&b| if matches!(b, 0 | 0x20..=0x7E) { char::from(b) } else { '?' })
-            .collect();
-        Some(text.trim_matches(['\0', ' ']).replace('\0', "?"))
-    }
-}
-
-#[derive(Default)]
-struct Encoder(Vec<u8>);
-
-impl Encoder {
-    fn element(&mut self, element: u16, value: &[u8]) {
-        self.0.extend_from_slice(&[0, 0]);
-        self.0.extend_from_slice(&element.to_le_bytes());
-        self.0.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        self.0.extend_from_slice(value);
-    }
-
-    fn us(&mut self, element: u16, value: u16) {
-        self.element(element, &value.to_le_bytes());
-    }
-
-    /// UIDs are padded to even length with NUL (PS3.5 section 9.1).
-    fn uid(&mut self, element: u16, uid: &str) {
-        let mut value = uid.as_bytes().to_vec();
-        if value.len() % 2 == 1 {
-            value.push(0);
-        }
-        self.element(element, &value);
-    }
-
-    /// Text is cut at `most` bytes, kept to printable ASCII without the backslash, and padded with a space.
-    fn text(&mut self, element: u16, text: &str, most: usize) {
-        let mut value: Vec<u8> =
-            text.bytes().map(|b| if matches!(b, 0x20..=0x7E) && b != b'\\' { b } else { b'?' }).take(most).collect();
-        if value.len() % 2 == 1 {
-            value.push(b' ');
-        }
-        self.element(element, &value);
-    }
-
-    fn response(&mut self, command_field: u16, message_id: u16, status: u16, error_comment: Option<&str>) {
-        self.us(COMMAND_FIELD, command_field);
-        self.us(MESSAGE_ID_RESPONDED_TO, message_id);
-        self.us(DATA_SET_TYPE, NO_DATA_SET);
-        self.us(STATUS, status);
-        if let Some(comment) = error_comment {
-            self.text(ERROR_COMMENT, comment, 64);
-        }
-    }
-
-    fn finish(self) -> Vec<u8> {
-        let mut set = Encoder(Vec::with_capacity(self.0.len() + 12));
-        set.element(GROUP_LENGTH, &(self.0.len() as u32).to_le_bytes());
-        set.0.extend_from_slice(&self.0);
-        set.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -483,15 +363,11 @@ mod tests {
 
     #[test]
     fn a_command_cut_anywhere_is_an_error() {
-        for command in all() {
+        // responses end with the status and requests with what they are about; only optional elements come later
+        for command in [Command::CEchoRq { message_id: 42 }, Command::CEchoRsp { message_id: 42, status: 0 }] {
             let bytes = command.encode();
             for end in 0..bytes.len() {
-                let cut = Command::parse(&bytes[..end]);
-                // a cut between two elements may only lose optional ones
-                assert!(cut.is_err() || cut != Ok(command.clone()), "cut at {end} of {command:?}");
-                if !matches!(bytes.len() - end, 8.. if end == 0) && cut.is_ok() {
-                    assert!(!matches!(command, Command::CEchoRq { .. } | Command::CancelRq { .. }));
-                }
+                assert!(Command::parse(&bytes[..end]).is_err(), "cut at {end} of {command:?}");
             }
         }
     }

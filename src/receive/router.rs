@@ -1,0 +1,155 @@
+//! The router's deposit: spool, ledger, then 0000.
+
+use super::deposit::{Announced, Deposit, Refusal, inspect};
+use crate::config::Config;
+use crate::dataset::file_meta::{FileMeta, write_file_meta};
+use crate::dimse::status;
+use crate::ledger::{Event, Ledger, NewInstance, now};
+use crate::spool::{Incoming, Spool, SpoolError};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
+
+/// Spools instances and enters them in the ledger.
+pub struct Router {
+    config: watch::Receiver<Arc<Config>>,
+    ledger: Ledger,
+    spool: Spool,
+    wake: Vec<Arc<Notify>>,
+}
+
+/// An instance on its way into the spool.
+pub struct Spooling {
+    incoming: Incoming,
+    dataset_offset: u64,
+    began: Instant,
+}
+
+impl Router {
+    /// `wake` are told after every received instance and every release, with one permit each, so that none is missed.
+    pub fn new(config: watch::Receiver<Arc<Config>>, ledger: Ledger, spool: Spool, wake: Vec<Arc<Notify>>) -> Router {
+        Router { config, ledger, spool, wake }
+    }
+
+    /// Removes a file that got no row.
+    async fn take_back(&self, name: String) {
+        let spool = self.spool.clone();
+        let removed = tokio::task::spawn_blocking(move || spool.remove(&name).map_err(|error| error.to_string())).await;
+        if let Err(error) = removed.map_err(|error| error.to_string()).flatten() {
+            tracing::error!(error, "a spooled file without a row is left: the next start will adopt it");
+        }
+    }
+
+    fn wake(&self) {
+        for stage in &self.wake {
+            stage.notify_one();
+        }
+    }
+}
+
+impl Deposit for Router {
+    type Open = Spooling;
+
+    async fn begin(&self, announced: &Announced) -> Result<Spooling, Refusal> {
+        let began = Instant::now();
+        let (min_free, ae_title) = {
+            let config = self.config.borrow();
+            (config.limits.min_free_disk.as_u64(), config.node.ae_title.clone())
+        };
+        let mut incoming = self.spool.begin(min_free).await.map_err(spool_refusal)?;
+        let meta = write_file_meta(&FileMeta {
+            sop_class_uid: announced.sop_class_uid.clone(),
+            sop_instance_uid: announced.sop_instance_uid.clone(),
+            transfer_syntax_uid: announced.transfer_syntax_uid.clone(),
+            source_ae: ae_title,
+            sending_ae: announced.source.calling_ae.clone(),
+            receiving_ae: announced.source.called_ae.clone(),
+        });
+        incoming.write(&meta).await.map_err(spool_refusal)?;
+        Ok(Spooling { incoming, dataset_offset: meta.len() as u64, began })
+    }
+
+    async fn write(&self, open: &mut Spooling, bytes: &[u8]) -> Result<(), Refusal> {
+        open.incoming.write(bytes).await.map_err(spool_refusal)
+    }
+
+    async fn finish(&self, open: Spooling, announced: &Announced) -> Result<u16, Refusal> {
+        let Spooling { mut incoming, dataset_offset, began } = open;
+        let received_at = now();
+        let receive_ms = milliseconds(began);
+        let told = announced.clone();
+        let facts =
+            incoming.inspect(move |file| inspect(file, dataset_offset, &told)).await.map_err(spool_refusal)??;
+        let sync = Instant::now();
+        let spooled = incoming.commit().await.map_err(spool_refusal)?;
+        let sync_ms = milliseconds(sync);
+        let (settle, settle_max) = {
+            let classify = &self.config.borrow().classify;
+            (classify.settle.as_millis() as i64, classify.settle_max.as_millis() as i64)
+        };
+        let new = NewInstance {
+            spool_name: spooled.name.clone(),
+            file_size: spooled.size,
+            dataset_offset,
+            facts: facts.clone(),
+            source: announced.source.clone(),
+            received_at,
+            receive_ms,
+            sync_ms,
+            settle,
+            settle_max,
+            adopted: false,
+        };
+        if let Err(error) = self.ledger.received(new).await {
+            // not entered, so not ours: the sender keeps it and tries again
+            self.take_back(spooled.name).await;
+            return Err(Refusal::new(status::PROCESSING_FAILURE, "processing failure", error));
+        }
+        self.wake();
+        let source = &announced.source;
+        tracing::info!(
+            association = source.association,
+            peer = source.peer.map(tracing::field::display),
+            calling_ae = source.calling_ae,
+            called_ae = source.called_ae,
+            sop_instance_uid = facts.sop_instance_uid,
+            series_instance_uid = facts.series_instance_uid,
+            study_instance_uid = facts.study_instance_uid,
+            sop_class_uid = facts.sop_class_uid,
+            transfer_syntax_uid = facts.transfer_syntax_uid,
+            bytes = spooled.size - dataset_offset,
+            receive_ms,
+            sync_ms,
+            "received"
+        );
+        Ok(status::SUCCESS)
+    }
+
+    async fn released(&self, association: &str) {
+        if let Err(error) = self.ledger.released(association, now()).await {
+            // its series settle by time instead
+            tracing::error!(%error, association, "the release could not be entered in the ledger");
+        }
+        self.wake();
+    }
+
+    async fn tell(&self, event: Event) {
+        let kind = event.kind.clone();
+        if let Err(error) = self.ledger.event(event).await {
+            tracing::error!(%error, kind, "an event could not be entered in the ledger");
+        }
+    }
+}
+
+fn milliseconds(since: Instant) -> f32 {
+    since.elapsed().as_secs_f32() * 1000.0
+}
+
+fn spool_refusal(error: SpoolError) -> Refusal {
+    match error {
+        SpoolError::Full { .. } => {
+            Refusal::new(status::OUT_OF_RESOURCES, "out of resources: no room on the disk", error)
+        }
+        other => Refusal::new(status::PROCESSING_FAILURE, "processing failure", other),
+    }
+}
