@@ -94,7 +94,7 @@ async fn a_crash_between_rename_and_ledger_leaves_a_whole_file_that_is_found_aga
     };
     let spool = Spool::open(state.path()).unwrap();
     assert_eq!(spool.sweep().unwrap(), 0);
-    assert_eq!(spool.scan().unwrap(), [name.clone()]);
+    assert_eq!(spool.scan().unwrap(), std::slice::from_ref(&name));
     assert_eq!(fs::read(spool.path(&name).unwrap()).unwrap(), b"whole");
 }
 

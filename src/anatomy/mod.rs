@@ -13,6 +13,7 @@ mod read;
 mod table;
 
 pub use read::{Tag, normalise};
+pub use table::PLACEHOLDER;
 
 use serde::{Deserialize, Serialize};
 

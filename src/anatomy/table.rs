@@ -37,7 +37,7 @@ const fn general(
 }
 
 /// The term under which [`super::Tag::General`] gives words that name no part at all, such as OTHER or XXXX.
-pub(super) const PLACEHOLDER: &str = "UNKNOWN";
+pub const PLACEHOLDER: &str = "UNKNOWN";
 
 /// All parts that the project can read.
 #[rustfmt::skip]

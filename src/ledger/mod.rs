@@ -23,6 +23,8 @@ mod retain;
 mod rows;
 mod schema;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::LedgerError;

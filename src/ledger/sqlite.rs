@@ -29,6 +29,7 @@ pub enum Access {
 /// One SQLite connection: WAL, synchronous FULL.
 pub struct SqliteStore {
     pub(super) connection: Connection,
+    access: Access,
 }
 
 impl SqliteStore {
@@ -71,7 +72,7 @@ impl SqliteStore {
         } else {
             schema::check(&connection, path)?;
         }
-        Ok(SqliteStore { connection })
+        Ok(SqliteStore { connection, access })
     }
 
     fn run(&self, sql: &str) -> Stored<()> {
@@ -111,7 +112,11 @@ impl Store for SqliteStore {
         self.run("RELEASE step")
     }
     fn checkpoint(&mut self) -> Stored<()> {
-        // A reader may still hold the log: then the next start takes it up, and nothing is lost.
+        if self.access != Access::Create {
+            return Ok(()); // the daemon's business
+        }
+        // Another process may read for long: then the log stays, the next start takes it up, and nothing is lost.
+        self.connection.busy_timeout(Duration::from_secs(1))?;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }

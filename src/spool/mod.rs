@@ -99,6 +99,7 @@ impl Spool {
     /// [`SpoolError::Locked`] while another process has it; [`SpoolError::Io`] where folders cannot be made.
     pub fn open(dir: &Path) -> Result<Spool, SpoolError> {
         let root = dir.join("spool");
+        let made = !dir.exists();
         let buckets = (0..=255u8).map(|n| root.join(format!("{n:02x}")));
         for folder in [root.join("incoming"), root.join("quarantine")].into_iter().chain(buckets) {
             fs::create_dir_all(&folder).map_err(SpoolError::io("create", &folder))?;
@@ -107,6 +108,9 @@ impl Spool {
         // The folders that were made must outlive a power cut as the files in them do.
         for folder in [&root, dir] {
             sync_dir(folder)?;
+        }
+        if made {
+            sync_dir(folder_of(dir))?;
         }
         Ok(Spool { inner: Arc::new(Inner { root, _lock: lock }) })
     }

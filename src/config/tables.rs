@@ -1,7 +1,9 @@
-//! `config.toml`: one serde struct per table, unknown keys are errors.
+//! The tables of `config.toml`: one serde struct each, unknown keys are errors. What the keys mean to an administrator is
+//! said in the shipped `config.toml`.
 
 use crate::anatomy::Region;
-use crate::verdict::Kind;
+use crate::route::{By, Match};
+use crate::verdict::{Kind, Mode};
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -11,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Config {
@@ -37,7 +39,7 @@ pub struct Config {
 }
 
 /// `[node]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Node {
@@ -49,7 +51,7 @@ pub struct Node {
 }
 
 /// `[listen]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Listen {
@@ -59,7 +61,7 @@ pub struct Listen {
 }
 
 /// `[[peer]]`: both given must match; none of the tables: anyone may send.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Peer {
@@ -68,7 +70,7 @@ pub struct Peer {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Limits {
@@ -88,7 +90,7 @@ pub struct Limits {
 }
 
 /// `[classify]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Classify {
@@ -121,18 +123,8 @@ pub enum DeviceChoice {
     Cuda,
 }
 
-/// `classify.mode`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Mode {
-    Correct,
-    Fill,
-    Observe,
-}
-
 /// `[[destination]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Destination {
@@ -162,7 +154,7 @@ fn default_timeout() -> Duration {
 }
 
 /// `[destination.retry]`: exponential backoff with jitter.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Retry {
@@ -175,56 +167,67 @@ pub struct Retry {
     pub max_age: Option<Duration>,
 }
 
-/// What `[[route]]` and `classify.exempt` match on; every given key must match, a list matches if any of it does.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Match {
-    pub region: Vec<Region>,
-    pub verdict: Vec<Kind>,
-    pub modality: Vec<String>,
-    pub sop_class: Vec<String>,
-    pub calling_ae: Vec<String>,
-    pub called_ae: Vec<String>,
-    pub station_name: Vec<String>,
-    pub institution_name: Vec<String>,
-    pub study_description: Vec<String>,
-    pub body_part_examined: Vec<String>,
-}
-
-/// `[[route]]`
-#[derive(Clone, Debug, Deserialize)]
+/// `[[route]]`: the keys of [`Match`], written out so that unknown ones are errors (serde's `flatten` cannot tell), where
+/// the instances go, and whether the search ends here.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Route {
     pub name: String,
-    #[serde(flatten)]
-    pub matches: Match,
     pub to: Vec<String>,
     #[serde(default)]
     pub r#final: bool,
+    #[serde(default)]
+    pub region: Vec<Region>,
+    #[serde(default)]
+    pub verdict: Vec<Kind>,
+    #[serde(default)]
+    pub modality: Vec<String>,
+    #[serde(default)]
+    pub sop_class: Vec<String>,
+    #[serde(default)]
+    pub calling_ae: Vec<String>,
+    #[serde(default)]
+    pub called_ae: Vec<String>,
+    #[serde(default)]
+    pub station_name: Vec<String>,
+    #[serde(default)]
+    pub institution_name: Vec<String>,
+    #[serde(default)]
+    pub study_description: Vec<String>,
+    #[serde(default)]
+    pub body_part_examined: Vec<String>,
+}
+
+impl Route {
+    /// What it matches on.
+    pub fn matches(&self) -> Match {
+        Match {
+            region: self.region.clone(),
+            verdict: self.verdict.clone(),
+            modality: self.modality.clone(),
+            sop_class: self.sop_class.clone(),
+            calling_ae: self.calling_ae.clone(),
+            called_ae: self.called_ae.clone(),
+            station_name: self.station_name.clone(),
+            institution_name: self.institution_name.clone(),
+            study_description: self.study_description.clone(),
+            body_part_examined: self.body_part_examined.clone(),
+        }
+    }
 }
 
 /// `[routing]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Routing {
-    pub by: RoutingBy,
+    pub by: By,
     pub default: Vec<String>,
 }
 
-/// `routing.by`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum RoutingBy {
-    Study,
-    Series,
-    Instance,
-}
-
 /// `[retention]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Retention {
@@ -233,7 +236,7 @@ pub struct Retention {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Log {
@@ -296,7 +299,7 @@ impl Default for Retry {
 
 impl Default for Routing {
     fn default() -> Self {
-        Routing { by: RoutingBy::Study, default: Vec::new() }
+        Routing { by: By::Study, default: Vec::new() }
     }
 }
 
