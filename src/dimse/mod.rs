@@ -3,6 +3,6 @@
 pub mod command;
 mod elements;
 pub mod negotiate;
+pub mod outcome;
 pub mod pdv;
 pub mod status;
-pub mod outcome;
