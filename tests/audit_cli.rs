@@ -123,7 +123,8 @@ async fn fill(ledger: &Ledger) {
             detail: said.into(),
             peer: String::new(),
             transfer_syntax_uid: "1.2.840.10008.1.2.1".into(),
-            bytes: 0, corrected: false,
+            bytes: 0,
+            corrected: false,
             send_ms: 7.5,
             now: 1_700_000_002_000,
         };

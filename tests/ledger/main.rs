@@ -115,7 +115,8 @@ pub fn attempt(id: DeliveryId, outcome: Outcome, now: Millis) -> Attempt {
         detail: "said".into(),
         peer: String::new(),
         transfer_syntax_uid: "1.2.840.10008.1.2.1".into(),
-        bytes: 0, corrected: false,
+        bytes: 0,
+        corrected: false,
         send_ms: 7.0,
         now,
     }
