@@ -13,8 +13,9 @@ use tracing::{info, warn};
 
 /// How many files retention removes before it lets others write.
 const REMOVE_AT_ONCE: usize = 500;
-/// How often retention looks.
+/// How often retention looks, at the least and (for a retention that is as short) at the most.
 const EVERY: Duration = Duration::from_secs(30);
+const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// Why spool and ledger cannot be reconciled.
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +111,8 @@ pub async fn retain(
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
-        let keep = config.borrow().retention.delivered.as_millis() as i64;
-        let more = match remove_expired(&spool, &ledger, now() - keep).await {
+        let keep = config.borrow().retention.delivered;
+        let more = match remove_expired(&spool, &ledger, now() - keep.as_millis() as i64).await {
             Ok(removed) => removed == REMOVE_AT_ONCE,
             Err(error) => {
                 warn!(%error, "retention could not remove files; trying again");
@@ -121,7 +122,7 @@ pub async fn retain(
         if !more {
             tokio::select! {
                 _ = stop.changed() => {}
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(keep.clamp(AT_MOST_EVERY, EVERY)) => {}
             }
         }
     }

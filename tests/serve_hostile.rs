@@ -14,7 +14,7 @@ use daemon::{Router, Site, wait_for};
 use objects::{CT, EXPLICIT, Object, SOP_INSTANCE, VERIFICATION, explicit, uid};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use wire::{Modality, associate_rq, number, pdv, read_pdu, write_pdu};
+use wire::{Modality, associate_rq, number, pdv, write_pdu};
 
 const BOTH: [(&str, &str); 2] = [(CT, EXPLICIT), (VERIFICATION, EXPLICIT)];
 
@@ -187,7 +187,7 @@ fn noise_on_the_line_costs_one_connection_and_no_memory() {
     let lying_items = {
         let mut body = associate_rq("MODALITY", "RADROUTE", &BOTH);
         let n = body.len();
-        body[n - 3] = 0xFF;
+        body[n - 5] = 0xFF;
         let mut out = vec![1, 0];
         out.extend((n as u32).to_be_bytes());
         out.extend(body);

@@ -46,7 +46,10 @@ impl Report {
         self.status = Some(answer.status);
         self.transfer_syntax.clone_from(&answer.transfer_syntax);
         self.bytes = answer.bytes;
-        self.detail = meaning.words.to_owned();
+        self.detail = match answer.status {
+            0x0000 => meaning.words.to_owned(),
+            status => format!("{status:04X} {}", meaning.words),
+        };
         self.outcome = match meaning.fate {
             Fate::Delivered | Fate::Warned => Outcome::Delivered,
             Fate::Retry | Fate::Spare | Fate::Dead => Outcome::Dead,
