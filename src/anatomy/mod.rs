@@ -208,6 +208,10 @@ mod tests {
             ("T-15710", "HIP"),
             ("T-D3000", "CHEST"),
             ("T-D0300", "EXTREMITY"),
+            ("T-D8200", "UPPERARM"),
+            ("T-D9400", "LOWERLEG"),
+            ("T-D8000", "ARM"),
+            ("T-D9000", "LEG"),
         ] {
             for scheme in ["SRT", "SNM3", "99SDM", "SRT "] {
                 assert_eq!(term_of_code(scheme, code), Some(term), "{scheme} {code}");
