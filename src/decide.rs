@@ -196,6 +196,7 @@ fn overlays(
     for row in &job.undecided {
         let what = Correction {
             region,
+            same: config.classify.same_as.get(&region).cloned().unwrap_or_default(),
             only_if_empty: mode == Mode::Fill,
             station: config.node.ae_title.clone(),
             software: env!("CARGO_PKG_VERSION").into(),
