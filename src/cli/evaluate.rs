@@ -3,10 +3,11 @@
 use super::exit;
 use crate::config::DeviceChoice;
 use crate::model::Classifier;
-use crate::train::evaluate::evaluate;
+use crate::train::evaluate::{outputs, report};
+use crate::train::judge::{Output, judge};
 use crate::train::manifest::{Manifest, Split};
 use crate::train::metrics::{Called, Judged, Report};
-use crate::train::{Progress, TrainError};
+use crate::train::{Progress, TrainError, write_card};
 use comfy_table::Table;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ pub struct Args {
     /// The part of the manifest to judge on
     #[arg(long, value_enum, default_value = "validation")]
     split: SplitChoice,
+    /// Fit calibration and thresholds anew on these images, and write them to the model's card
+    #[arg(long)]
+    fit: bool,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -65,8 +69,22 @@ fn judged(args: &Args) -> Result<(Classifier, Report, Vec<Judged>), TrainError> 
         SplitChoice::Validation => Split::Validation,
         SplitChoice::Test => Split::Test,
     };
-    let (report, images) = evaluate(&classifier, &manifest, split, &Progress::default())?;
+    let outputs = outputs(&classifier, &manifest, split, &Progress::default())?;
+    let classifier = if args.fit { refit(args, classifier, &outputs)? } else { classifier };
+    let (report, images) = report(&classifier, &outputs);
     Ok((classifier, report, images))
+}
+
+/// Writes the card with what `outputs` say, and loads the model again with it.
+fn refit(args: &Args, classifier: Classifier, outputs: &[Output]) -> Result<Classifier, TrainError> {
+    let mut card = classifier.card().clone();
+    let heads: Vec<String> = card.heads.iter().map(|h| h.name.clone()).collect();
+    let (fitted, report) = judge(outputs, &heads);
+    card.heads = fitted.heads;
+    card.regions = fitted.thresholds;
+    card.metrics = serde_json::to_value(report).map_err(|e| TrainError::Data(e.to_string()))?;
+    write_card(&args.model, &card)?;
+    Ok(Classifier::load(&args.model, DeviceChoice::Auto)?)
 }
 
 fn json(classifier: &Classifier, report: &Report, images: &[Judged]) -> serde_json::Value {
