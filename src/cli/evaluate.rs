@@ -101,10 +101,17 @@ fn wrong(images: &[Judged]) -> impl Iterator<Item = &Judged> {
         .filter(|j| j.called.map(|r| r.term()) != crate::anatomy::Region::from_term(&j.region).map(|r| r.term()))
 }
 
+/// Without lines between the rows.
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table
+}
+
 fn print(classifier: &Classifier, report: &Report, images: &[Judged]) {
     println!("{} images, model {}, {}\n", report.images, classifier.hash(), classifier.device_name());
     let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.3}"));
-    let mut table = Table::new();
+    let mut table = plain_table();
     table.set_header(["region", "images", "ROC AUC", "sensitivity", "specificity", "accept", "reject"]);
     for (name, r) in &report.regions {
         table.add_row([
@@ -123,14 +130,14 @@ fn print(classifier: &Classifier, report: &Report, images: &[Judged]) {
     line("of neighbouring regions", &report.neighbours);
     line("no radiographs", &report.no_radiograph);
     println!("false corrections in all: {}\n", report.false_corrections);
-    let mut table = Table::new();
+    let mut table = plain_table();
     table.set_header(["is", "called"]);
     for (region, called) in &report.confusion {
         let called: Vec<String> = called.iter().map(|(c, n)| format!("{c} {n}")).collect();
         table.add_row([region.clone(), called.join(", ")]);
     }
     println!("{table}\n");
-    let mut table = Table::new();
+    let mut table = plain_table();
     table.set_header(["wrong or not called", "is", "called", "best heads"]);
     for j in wrong(images) {
         let mut best: Vec<_> = j.scores.iter().collect();

@@ -150,7 +150,7 @@ impl Card {
         for (name, t) in &self.regions {
             text += &format!("| {name} | {:.3} | {:.3} |\n", t.accept, t.reject);
         }
-        text += "\n## Outputs\n\n| head | calibration: scale | offset |\n|---|---|---|\n";
+        text += "\n## Outputs\n\nProbability = sigmoid(scale · output + offset), fitted as if one image in five were of the region.\n\n| head | calibration: scale | offset |\n|---|---|---|\n";
         for head in &self.heads {
             text += &format!("| {} | {:.3} | {:.3} |\n", head.name, head.scale, head.offset);
         }
