@@ -194,9 +194,11 @@ fn metrics_table(metrics: &serde_json::Value) -> String {
         );
     }
     let of = |key: &str, part: &str| metrics.get(key).and_then(|v| v.get(part)).and_then(|v| v.as_u64());
-    for (key, what) in
-        [("outside", "Radiographs of other regions"), ("neighbours", "Of these, of neighbouring regions")]
-    {
+    for (key, what) in [
+        ("outside", "Radiographs of other regions"),
+        ("neighbours", "Radiographs of neighbouring regions, counted apart"),
+        ("no_radiograph", "Images that are no radiographs"),
+    ] {
         if let (Some(images), Some(called)) = (of(key, "images"), of(key, "called_a_region")) {
             text += &format!("\n{what}: {called} of {images} called one of the five.\n");
         }

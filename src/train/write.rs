@@ -49,7 +49,8 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
         data: data(run),
-        recipe: json(serde_json::to_value(run.recipe))?,
+        // By way of text: single precision keeps its short form.
+        recipe: json(serde_json::to_string(run.recipe).and_then(|text| serde_json::from_str(&text)))?,
         metrics: json(serde_json::to_value(report))?,
         limits: limits(run),
     })
