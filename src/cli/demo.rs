@@ -94,8 +94,13 @@ fn io(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> DemoError 
 
 /// Runs the command.
 pub fn run(args: Args, _config: PathBuf) -> ExitCode {
-    let folder =
-        args.keep.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("radroute-demo-{}", std::process::id())));
+    let folder = match folder(args.keep.as_deref()) {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("radroute demo: {error}");
+            return exit::IOERR.into();
+        }
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -116,6 +121,18 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
             exit::UNAVAILABLE.into()
         }
     }
+}
+
+/// The folder given, else a new one of our own in the temporary folder.
+fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
+    let folder = match keep {
+        Some(keep) => keep.to_owned(),
+        None => std::env::temp_dir().join(format!("radroute-demo-{:016x}", rand::random::<u64>())),
+    };
+    // Not one that somebody else has laid there.
+    let make = if keep.is_some() { std::fs::create_dir_all } else { std::fs::create_dir::<&Path> };
+    make(&folder).map_err(io(folder.display()))?;
+    Ok(folder)
 }
 
 /// True if every sample is where it belongs.

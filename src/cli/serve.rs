@@ -1,13 +1,13 @@
 //! `radroute serve`: the daemon in the foreground, as systemd wants it.
 
 use super::exit;
-use crate::config::Config;
+use crate::config::{Config, Loaded, Problem};
 use crate::daemon::{Daemon, DaemonError};
 use crate::{notify, telemetry};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Arguments of `radroute serve`.
 #[derive(clap::Args)]
@@ -19,8 +19,8 @@ pub struct Args {
 
 /// Runs the router until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 pub fn run(args: Args, path: PathBuf) -> ExitCode {
-    let config = match Config::load(&path) {
-        Ok(config) => config,
+    let Loaded { config, warnings, .. } = match Config::load_with_warnings(&path) {
+        Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("{errors}");
             return exit::CONFIG.into();
@@ -33,6 +33,7 @@ pub fn run(args: Args, path: PathBuf) -> ExitCode {
             return exit::CONFIG.into();
         }
     };
+    tell(&path, &warnings);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -94,9 +95,12 @@ async fn serve(config: Config, path: &Path, accept_missing: bool) -> ExitCode {
 
 async fn reload(daemon: &Daemon, path: &Path) {
     notify::reloading();
-    match Config::load(path) {
-        Ok(new) => match daemon.reload(new).await {
-            Ok(()) => info!(file = %path.display(), "the new configuration is in force"),
+    match Config::load_with_warnings(path) {
+        Ok(Loaded { config, warnings, .. }) => match daemon.reload(config).await {
+            Ok(()) => {
+                tell(path, &warnings);
+                info!(file = %path.display(), "the new configuration is in force");
+            }
             Err(error) => error!(%error, "the reload could not be written to the ledger"),
         },
         Err(errors) => {
@@ -104,4 +108,10 @@ async fn reload(daemon: &Daemon, path: &Path) {
         }
     }
     notify::ready("routing");
+}
+
+fn tell(path: &Path, warnings: &[Problem]) {
+    for warning in warnings {
+        warn!(file = %path.display(), line = warning.line, "{}", warning.message);
+    }
 }
