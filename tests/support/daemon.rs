@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -33,8 +34,13 @@ pub fn model() -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("SKIPPED: no weights at {}", path.display());
+    skipped(&format!("no weights at {}", path.display()));
     None
+}
+
+/// Says that a test, or a part of one, does not run here. Goes past the capture of the test harness, so that it is seen.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// The root of the repository.
