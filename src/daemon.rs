@@ -1,9 +1,10 @@
 //! The only wiring: starts the stages, reloads, drains, and stops them in order.
 
+use crate::audit;
 use crate::config::Config;
 use crate::decide::DecideStage;
 use crate::deliver::Deliver;
-use crate::ledger::{Event, Ledger, LedgerError};
+use crate::ledger::{self, Event, Ledger, LedgerError};
 use crate::look::LookStage;
 use crate::model::{Classifier, ModelError};
 use crate::notify;
@@ -67,7 +68,7 @@ impl Daemon {
         let state = config.node.state_dir.clone();
         std::fs::create_dir_all(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
         let spool = Spool::open(&state)?;
-        let ledger = Ledger::open(&state.join("ledger.sqlite"))?;
+        let ledger = Ledger::open_telling(&state.join(ledger::FILE), audit::tell)?;
         let classifier = Arc::new(Classifier::load(&config.classify.model, config.classify.device)?);
         info!(model = classifier.hash(), device = classifier.device_name(), "the network is loaded");
         upkeep::reconcile(&spool, &ledger, &config).await?;

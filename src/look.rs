@@ -5,6 +5,7 @@
 //! written down as [`Look::Undecodable`] and never holds an instance back.
 
 use crate::config::Config;
+use crate::dataset::Facts;
 use crate::ledger::{InstanceId, InstanceRow, Ledger, now};
 use crate::model::Classifier;
 use crate::pixels::{self, PixelsError};
@@ -130,13 +131,25 @@ impl LookStage {
 /// The classes of STANDARD are matched exactly: mammography and intra-oral objects share the prefix.
 pub fn eligible(row: &InstanceRow, config: &Config) -> Result<(), String> {
     let facts = &row.facts;
+    radiograph(facts, &config.classify.secondary_capture)?;
+    let case = Case { facts, calling_ae: &row.source.calling_ae, called_ae: &row.source.called_ae, verdict: None };
+    let exemptions = config.exemptions().map_err(|error| error.to_string())?;
+    if exemptions.iter().any(|rule| rule.matches(&case)) {
+        return Err("excluded by classify.exempt".into());
+    }
+    Ok(())
+}
+
+/// Whether an object is a radiograph of one grey frame, by its header alone; if not, why. `secondary_capture` are the
+/// modalities in which Secondary Capture counts.
+pub fn radiograph(facts: &Facts, secondary_capture: &[String]) -> Result<(), String> {
     const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
     const DX_PRESENTATION: &str = "1.2.840.10008.5.1.4.1.1.1.1";
     const DX_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";
     const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
     match facts.sop_class_uid.as_str() {
         CR | DX_PRESENTATION | DX_PROCESSING => {}
-        SECONDARY_CAPTURE if config.classify.secondary_capture.contains(&facts.modality) => {}
+        SECONDARY_CAPTURE if secondary_capture.contains(&facts.modality) => {}
         SECONDARY_CAPTURE => return Err(format!("secondary capture of modality {:?}", facts.modality)),
         other => return Err(format!("SOP class {other} is no radiograph")),
     }
@@ -148,11 +161,6 @@ pub fn eligible(row: &InstanceRow, config: &Config) -> Result<(), String> {
     }
     if facts.samples_per_pixel > 1 {
         return Err("colour".into());
-    }
-    let case = Case { facts, calling_ae: &row.source.calling_ae, called_ae: &row.source.called_ae, verdict: None };
-    let exemptions = config.exemptions().map_err(|error| error.to_string())?;
-    if exemptions.iter().any(|rule| rule.matches(&case)) {
-        return Err("excluded by classify.exempt".into());
     }
     Ok(())
 }

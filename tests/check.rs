@@ -1,5 +1,6 @@
 //! `radroute check`, as scripts see it: exit codes and output of the real binary.
 
+use serde_json::json;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -25,8 +26,25 @@ fn folder(config: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.toml"), config).unwrap();
     std::fs::write(dir.path().join("w.safetensors"), "").unwrap();
-    std::fs::write(dir.path().join("w.json"), "").unwrap();
+    std::fs::write(dir.path().join("w.json"), card().to_string()).unwrap();
     dir
+}
+
+/// The least card that is one.
+fn card() -> serde_json::Value {
+    let regions = ["SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE"];
+    let thresholds: serde_json::Map<_, _> =
+        regions.iter().map(|r| (r.to_string(), json!({ "accept": 0.9, "reject": 0.3 }))).collect();
+    json!({
+        "format": 1, "name": "w", "use": "tests", "architecture": "resnet18", "sha256": "0".repeat(64),
+        "input": { "size": 224, "mean": 0.4, "deviation": 0.2, "stretch": [1.0, 99.0], "trim": true },
+        "heads": regions.map(|r| json!({ "name": r, "scale": 1.0, "offset": 0.0 })),
+        "regions": thresholds,
+        "data": {
+            "summary": "", "manifest_sha256": "", "split": "", "training": {}, "validation": {}, "groups_sha256": {}, "licences": {}
+        },
+        "recipe": null, "metrics": null, "limits": [],
+    })
 }
 
 fn check(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -84,20 +102,28 @@ fn json_is_one_object_on_standard_output() {
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(found["ok"], false);
     assert_eq!(found["errors"][0]["line"], 11);
-    assert_eq!(found["warnings"], serde_json::json!([]));
+    assert_eq!(found["warnings"], json!([]));
     let (code, out, _) = check(folder(RIGHT).path(), &["--json"]);
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &found["ok"], &found["file"]), (0, &true.into(), &"config.toml".into()));
 }
 
 #[test]
-fn weights_or_a_card_that_are_not_there_are_an_error() {
-    for file in ["w.safetensors", "w.json"] {
+fn weights_or_a_card_that_are_not_there_or_no_card_are_an_error() {
+    for (file, content, wrong) in [
+        ("w.safetensors", None, "w.safetensors is not there"),
+        ("w.json", None, "w.json"),
+        ("w.json", Some("{}"), "w.json"),
+    ] {
         let dir = folder(RIGHT);
-        std::fs::remove_file(dir.path().join(file)).unwrap();
+        let path = dir.path().join(file);
+        match content {
+            Some(content) => std::fs::write(path, content).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
         let (code, _, err) = check(dir.path(), &[]);
         assert_eq!(code, 78);
-        assert!(err.starts_with(&format!("config.toml:7: classify.model: {file} not there")), "{err}");
+        assert!(err.starts_with("config.toml:7: classify.model: ") && err.contains(wrong), "{err}");
     }
 }
 

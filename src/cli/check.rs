@@ -2,6 +2,7 @@
 
 use super::exit;
 use crate::config::{Config, Loaded, Problem, Severity};
+use crate::model::card::Card;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ pub struct Args {
 pub fn run(args: Args, path: PathBuf) -> ExitCode {
     let (loaded, problems) = match Config::load_with_warnings(&path) {
         Ok(loaded) => {
-            let problems = loaded.warnings.iter().cloned().chain(missing_files(&loaded)).collect();
+            let problems = loaded.warnings.iter().cloned().chain(model(&loaded)).collect();
             (Some(loaded), problems)
         }
         Err(error) => (None, error.problems),
@@ -37,20 +38,17 @@ pub fn run(args: Args, path: PathBuf) -> ExitCode {
     if right { ExitCode::SUCCESS } else { exit::CONFIG.into() }
 }
 
-/// The weights and their card: without them `serve` will not start.
-fn missing_files(loaded: &Loaded) -> Option<Problem> {
+/// The weights and their card: without them `serve` will not start. The network itself is not loaded: that is the work of
+/// a start, and checks the sum of the weights.
+fn model(loaded: &Loaded) -> Option<Problem> {
     let weights = &loaded.config.classify.model;
-    let missing: Vec<String> = [weights.clone(), weights.with_extension("json")]
-        .iter()
-        .filter(|file| !file.is_file())
-        .map(|file| file.display().to_string())
-        .collect();
-    if missing.is_empty() {
-        return None;
-    }
-    let here = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_else(|_| "here".into());
-    let message = format!("classify.model: {} not there (relative paths start at {here})", missing.join(" and "));
-    Some(Problem::error(loaded.line("classify.model"), message))
+    let wrong = if weights.is_file() {
+        Card::read(&Card::beside(weights)).err()?.to_string()
+    } else {
+        let here = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_else(|_| "here".into());
+        format!("{} is not there (relative paths start at {here})", weights.display())
+    };
+    Some(Problem::error(loaded.line("classify.model"), format!("classify.model: {wrong}")))
 }
 
 fn as_json(config: &Path, right: bool, problems: &[Problem]) -> serde_json::Value {

@@ -2,8 +2,9 @@
 
 use super::exit;
 use crate::anatomy::Region;
-use crate::config::DeviceChoice;
+use crate::config::Config;
 use crate::dataset::{Facts, file_meta::read_file_meta};
+use crate::look::radiograph;
 use crate::model::Classifier;
 use crate::pixels::{self, PixelsError};
 use crate::train::metrics::rules;
@@ -23,8 +24,10 @@ pub struct Args {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Weights; their card lies beside them
-    #[arg(long, value_name = "F", default_value = "weights/radroute.safetensors")]
-    model: PathBuf,
+    ///
+    /// Default: the configuration's, if there is one, else weights/radroute.safetensors.
+    #[arg(long, value_name = "F")]
+    model: Option<PathBuf>,
     /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
@@ -44,9 +47,9 @@ struct Row {
 }
 
 /// Runs the command.
-pub fn run(args: Args, _config: PathBuf) -> ExitCode {
-    let classifier = match Classifier::load(&args.model, DeviceChoice::Auto) {
-        Ok(classifier) => classifier,
+pub fn run(args: Args, config: PathBuf) -> ExitCode {
+    let looker = match Looker::new(args.model.as_deref(), &config) {
+        Ok(looker) => looker,
         Err(error) => {
             eprintln!("radroute classify: {error}");
             return ExitCode::from(exit::CONFIG);
@@ -65,7 +68,7 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
     table.set_header(["path", "region", "score", "BodyPartExamined", "verdict", "best outside"]);
     let mut rows = 0;
     for part in files.chunks(BATCH) {
-        for (path, result) in part.iter().zip(look(&classifier, part)) {
+        for (path, result) in part.iter().zip(looker.look(part)) {
             if let Ok(Row { look: Look::Undecodable { reason }, .. }) = &result {
                 tell(path, reason);
             }
@@ -114,45 +117,69 @@ enum Read {
     Not(Option<Facts>, Look),
 }
 
-/// Reads some files side by side and classifies them together. An error belongs to its file alone.
-fn look(classifier: &Classifier, files: &[PathBuf]) -> Vec<Result<Row, String>> {
-    let read: Vec<Result<Read, String>> = files.par_iter().map(|file| read(classifier, file)).collect();
-    let inputs: Vec<Vec<f32>> = read
-        .iter()
-        .filter_map(|r| match r {
-            Ok(Read::Input(_, input, _)) => Some(input.clone()),
-            _ => None,
-        })
-        .collect();
-    let begun = std::time::Instant::now();
-    let scores = classifier.scores(&inputs).map_err(|e| e.to_string());
-    let classify_ms = begun.elapsed().as_secs_f32() * 1e3 / inputs.len().max(1) as f32;
-    let mut scores = scores.map(Vec::into_iter);
-    let rules = rules(classifier.thresholds(), Mode::Correct);
-    let row = |file: &PathBuf, facts: Option<Facts>, look: Look| {
-        let verdict = judge(facts.as_ref(), &look, &rules);
-        Row { path: file.clone(), facts, look, verdict }
-    };
-    let one = |(file, read): (&PathBuf, Result<Read, String>)| match read? {
-        Read::Not(facts, look) => Ok(row(file, facts, look)),
-        Read::Input(facts, _, decode_ms) => {
-            let scores = scores.as_mut().map_err(|e| e.clone())?.next().ok_or("the network gave no answer")?;
-            let model = classifier.hash().to_owned();
-            Ok(row(file, facts, Look::Scored { scores, model, decode_ms, classify_ms }))
-        }
-    };
-    files.iter().zip(read).map(one).collect()
+/// The network, and the rules that a single image is judged by.
+struct Looker {
+    classifier: Classifier,
+    rules: Rules,
+    secondary_capture: Vec<String>,
 }
 
-fn read(classifier: &Classifier, file: &Path) -> Result<Read, String> {
-    let begun = std::time::Instant::now();
-    let facts = facts(file)?;
-    match pixels::read_any(file, classifier.wanted_pixels()) {
-        Ok(plane) => Ok(Read::Input(facts, classifier.input(&plane), begun.elapsed().as_secs_f32() * 1e3)),
-        Err(PixelsError::Unsuitable(reason)) => Ok(Read::Not(facts, Look::Exempt { reason })),
-        // A DICOM object has a verdict even so, as in the daemon.
-        Err(PixelsError::Undecodable(reason)) if facts.is_some() => Ok(Read::Not(facts, Look::Undecodable { reason })),
-        Err(error) => Err(error.to_string()),
+impl Looker {
+    /// By the configuration if there is one (in mode `correct`, whatever it says), else by what is so by default.
+    fn new(model: Option<&Path>, config: &Path) -> Result<Looker, Box<dyn std::error::Error>> {
+        let config = if config.exists() { Some(Config::load(config)?) } else { None };
+        let settings = config.as_ref().map(|c| c.classify.clone()).unwrap_or_default();
+        let classifier = Classifier::load(model.unwrap_or(&settings.model), settings.device)?;
+        let rules = match &config {
+            Some(config) => Rules { mode: Mode::Correct, ..config.verdict_rules(classifier.thresholds()) },
+            None => rules(classifier.thresholds(), Mode::Correct),
+        };
+        Ok(Looker { classifier, rules, secondary_capture: settings.secondary_capture })
+    }
+
+    /// Reads some files side by side and classifies them together. An error belongs to its file alone.
+    fn look(&self, files: &[PathBuf]) -> Vec<Result<Row, String>> {
+        let read: Vec<Result<Read, String>> = files.par_iter().map(|file| self.read(file)).collect();
+        let inputs: Vec<Vec<f32>> = read
+            .iter()
+            .filter_map(|r| match r {
+                Ok(Read::Input(_, input, _)) => Some(input.clone()),
+                _ => None,
+            })
+            .collect();
+        let begun = std::time::Instant::now();
+        let mut scores = self.classifier.scores(&inputs).map(Vec::into_iter).map_err(|e| e.to_string());
+        let classify_ms = begun.elapsed().as_secs_f32() * 1e3 / inputs.len().max(1) as f32;
+        let one = |(file, read): (&PathBuf, Result<Read, String>)| {
+            let (facts, look) = match read? {
+                Read::Not(facts, look) => (facts, look),
+                Read::Input(facts, _, decode_ms) => {
+                    let scores = scores.as_mut().map_err(|e| e.clone())?.next().ok_or("the network gave no answer")?;
+                    let model = self.classifier.hash().to_owned();
+                    (facts, Look::Scored { scores, model, decode_ms, classify_ms })
+                }
+            };
+            let verdict = judge(facts.as_ref(), &look, &self.rules);
+            Ok(Row { path: file.clone(), facts, look, verdict })
+        };
+        files.iter().zip(read).map(one).collect()
+    }
+
+    fn read(&self, file: &Path) -> Result<Read, String> {
+        let begun = std::time::Instant::now();
+        let facts = facts(file)?;
+        if let Some(Err(reason)) = facts.as_ref().map(|f| radiograph(f, &self.secondary_capture)) {
+            return Ok(Read::Not(facts, Look::Exempt { reason }));
+        }
+        match pixels::read_any(file, self.classifier.wanted_pixels()) {
+            Ok(plane) => Ok(Read::Input(facts, self.classifier.input(&plane), begun.elapsed().as_secs_f32() * 1e3)),
+            Err(PixelsError::Unsuitable(reason)) => Ok(Read::Not(facts, Look::Exempt { reason })),
+            // A DICOM object has a verdict even so, as in the daemon.
+            Err(PixelsError::Undecodable(reason)) if facts.is_some() => {
+                Ok(Read::Not(facts, Look::Undecodable { reason }))
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

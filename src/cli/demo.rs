@@ -254,7 +254,6 @@ region = ["SHOULDER", "ELBOW", "HAND", "KNEE"]
 to = ["orthopaedics"]
 
 [routing]
-by = "series"
 default = ["archive"]
 "#,
         state = folder.join("state"),

@@ -20,12 +20,22 @@ pub struct Report {
     pub bytes: u64,
     /// Opening the file to the response, milliseconds.
     pub send_ms: f32,
+    /// With an overlay.
+    pub corrected: bool,
 }
 
 impl Report {
     /// An attempt without a response.
     pub fn failure(outcome: Outcome, detail: String) -> Report {
-        Report { outcome, status: None, detail, transfer_syntax: String::new(), bytes: 0, send_ms: 0.0 }
+        Report {
+            outcome,
+            status: None,
+            detail,
+            transfer_syntax: String::new(),
+            bytes: 0,
+            send_ms: 0.0,
+            corrected: false,
+        }
     }
 
     /// There was a response. The outcome of what is to be tried again is the caller's to set: it needs a time.
@@ -61,6 +71,7 @@ impl Report {
             peer: format!("{}→{}@{}", peer.calling_ae, peer.called_ae, peer.address),
             transfer_syntax_uid: self.transfer_syntax,
             bytes: self.bytes,
+            corrected: self.corrected,
             send_ms: self.send_ms,
             now,
         }

@@ -36,6 +36,7 @@ use crate::verdict::Look;
 use readers::Readers;
 use std::path::{Path, PathBuf};
 use store::{Store, Stored};
+pub use writer::Tell;
 use writer::Writer;
 
 /// The ledger's file in the state folder.
@@ -60,19 +61,25 @@ impl std::fmt::Debug for Ledger {
 impl Ledger {
     /// Opens or creates the ledger in `path` (a file), migrates its schema, starts the writer thread.
     pub fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::with(path, Access::Create)
+        Ledger::with(path, Access::Create, |_| ())
+    }
+
+    /// As [`Ledger::open`]; `tell` hears of every event once it is durable, whichever process entered it, so that a log never tells
+    /// another story than the ledger.
+    pub fn open_telling(path: &Path, tell: Tell) -> Result<Ledger, LedgerError> {
+        Ledger::with(path, Access::Create, tell)
     }
 
     /// Opens the ledger for a command beside the daemon: it must exist and have this version's schema.
     pub fn open_existing(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::with(path, Access::Existing)
+        Ledger::with(path, Access::Existing, |_| ())
     }
 
-    fn with(path: &Path, access: Access) -> Result<Ledger, LedgerError> {
+    fn with(path: &Path, access: Access, tell: Tell) -> Result<Ledger, LedgerError> {
         let store = SqliteStore::open(path, access)?;
         let path: PathBuf = path.to_owned();
         let why = |e: std::io::Error| LedgerError::Open { path: path.clone(), why: e.to_string() };
-        let writer = Writer::start(Box::new(store)).map_err(why)?;
+        let writer = Writer::start(Box::new(store), tell).map_err(why)?;
         let readers = Readers::new(move || Ok(Box::new(SqliteStore::open(&path, Access::Read)?) as Box<dyn Store>));
         Ok(Ledger { writer, readers })
     }

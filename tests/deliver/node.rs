@@ -186,33 +186,45 @@ pub struct Node {
     notify: Arc<Notify>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
-    folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl Node {
     pub fn start(config: Arc<Config>) -> Node {
-        Node::start_in(tempfile::tempdir().unwrap(), config)
+        let folder = tempfile::tempdir().unwrap();
+        let mut node = Node::open(folder.path(), config);
+        node.folder = Some(folder);
+        node
     }
 
-    fn start_in(folder: TempDir, config: Arc<Config>) -> Node {
-        let ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
-        let spool = Spool::open(folder.path()).unwrap();
+    /// On the state of an earlier one.
+    pub fn open(state: &Path, config: Arc<Config>) -> Node {
+        let ledger = Ledger::open(&state.join("ledger.sqlite")).unwrap();
+        let spool = Spool::open(state).unwrap();
         let (config, config_rx) = watch::channel(config);
         let (stop, stop_rx) = watch::channel(false);
         let notify = Arc::new(Notify::new());
         let deliver = Deliver::new(config_rx, ledger.clone(), spool.clone(), notify.clone());
         let task = tokio::spawn(deliver.run(stop_rx));
-        Node { ledger, spool, config, notify, stop, task, folder }
+        Node { ledger, spool, config, notify, stop, task, folder: None }
     }
 
-    /// SIGTERM and a new start, on the same state.
-    pub async fn restart(self, config: Arc<Config>) -> Node {
+    /// SIGTERM, and all is closed.
+    pub async fn close(self) -> Option<TempDir> {
         let Node { ledger, spool, stop, task, folder, .. } = self;
         stop.send(true).unwrap();
         task.await.unwrap();
         ledger.close().await.unwrap();
         drop(spool);
-        Node::start_in(folder, config)
+        folder
+    }
+
+    /// SIGTERM and a new start, on the same state.
+    pub async fn restart(self, config: Arc<Config>) -> Node {
+        let folder = self.close().await.unwrap();
+        let mut node = Node::open(folder.path(), config);
+        node.folder = Some(folder);
+        node
     }
 
     pub async fn stop(self) -> Ledger {

@@ -1,5 +1,6 @@
 //! Real C-STORE SCPs: dcmtk's storescp, pynetdicom, and what of them is not installed.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -90,6 +91,37 @@ pub fn answering(port: Option<u16>, statuses: &str, options: &[&str]) -> Receive
     command.arg(received).arg(statuses).args(options);
     // a mere connection would count as an association for a while
     start(command, port, folder, |receiver| receiver.said().contains("listening"))
+}
+
+/// Orthanc, with its REST interface on the second port.
+pub fn orthanc() -> Option<(Receiver, u16)> {
+    if !installed("/usr/sbin/Orthanc", &["--version"]) {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (port, http) = (free_port(), free_port());
+    let settings = serde_json::json!({
+        "DicomAet": "ARCHIVE", "DicomPort": port, "HttpPort": http, "RemoteAccessAllowed": false, "HttpServerEnabled": true,
+        "StorageDirectory": folder.path().join("store"), "IndexDirectory": folder.path().join("store"),
+        "DicomAlwaysAllowStore": true, "DicomCheckCalledAet": true, "Plugins": [], "AuthenticationEnabled": false,
+    });
+    let path = folder.path().join("orthanc.json");
+    std::fs::write(&path, settings.to_string()).unwrap();
+    let mut command = Command::new("/usr/sbin/Orthanc");
+    command.arg(path);
+    let listens = |_: &Receiver| [port, http].iter().all(|&port| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Some((start(command, port, folder, listens), http))
+}
+
+/// The body of a GET, from 127.0.0.1.
+pub fn get(port: u16, path: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    assert!(answer.starts_with(b"HTTP/1.") && answer[9..].starts_with(b"200"), "{path}");
+    answer.split_off(body)
 }
 
 impl Receiver {
