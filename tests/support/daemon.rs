@@ -113,15 +113,7 @@ impl Site {
 
     /// The same with a changed environment.
     pub fn start_with(&self, change: impl FnOnce(&mut Command)) -> Router {
-        let config = self.write();
-        let log = self.path("log");
-        let seen = std::fs::metadata(&log).map_or(0, |m| m.len());
-        let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(RADROUTE);
-        command.args(["serve", "--config"]).arg(&config).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
-        command.stdin(Stdio::null()).stdout(File::create(self.path("stdout")).unwrap()).stderr(out);
-        change(&mut command);
-        let mut router = Router { child: command.spawn().unwrap(), port: 0, log, starts_at: seen };
+        let mut router = self.spawn(change);
         let begun = Instant::now();
         loop {
             if let Some(port) = router.listening() {
@@ -134,6 +126,19 @@ impl Site {
             assert!(begun.elapsed() < PATIENCE, "radroute does not become ready:\n{}", router.log_text());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// `radroute serve`, not waited for: it may be anywhere in its start.
+    pub fn spawn(&self, change: impl FnOnce(&mut Command)) -> Router {
+        let config = self.write();
+        let log = self.path("log");
+        let seen = std::fs::metadata(&log).map_or(0, |m| m.len());
+        let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut command = Command::new(RADROUTE);
+        command.args(["serve", "--config"]).arg(&config).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+        command.stdin(Stdio::null()).stdout(File::create(self.path("stdout")).unwrap()).stderr(out);
+        change(&mut command);
+        Router { child: command.spawn().unwrap(), port: 0, log, starts_at: seen }
     }
 
     /// Any other command with this site's configuration.
