@@ -131,7 +131,7 @@ async fn demo(args: &Args, folder: &Path) -> Result<bool, DemoError> {
     let ortho = self::archive("ORTHO", folder.join("orthopaedics"), None).await?;
     let config = configuration(folder, &model, archive.local_addr(), ortho.local_addr())?;
     say(args, "an archive, an orthopaedic archive for limbs, and the router: up, on ports of their own");
-    let daemon = Daemon::start(config).await?;
+    let daemon = Daemon::start(config, false).await?;
 
     let (items, _) = send::collect(std::slice::from_ref(&modality)).map_err(DemoError::Said)?;
     let peer = Peer {

@@ -11,10 +11,14 @@ use tracing::{error, info};
 
 /// Arguments of `radroute serve`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Start although all spooled files are gone: their deliveries become dead letters
+    #[arg(long)]
+    accept_missing: bool,
+}
 
 /// Runs the router until SIGTERM or SIGINT; SIGHUP reloads the configuration.
-pub fn run(_: Args, path: PathBuf) -> ExitCode {
+pub fn run(args: Args, path: PathBuf) -> ExitCode {
     let config = match Config::load(&path) {
         Ok(config) => config,
         Err(errors) => {
@@ -22,10 +26,13 @@ pub fn run(_: Args, path: PathBuf) -> ExitCode {
             return exit::CONFIG.into();
         }
     };
-    if let Err(error) = telemetry::start(&config.log) {
-        eprintln!("{error}");
-        return exit::CONFIG.into();
-    }
+    let _log = match telemetry::start(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("{error}");
+            return exit::CONFIG.into();
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -33,14 +40,14 @@ pub fn run(_: Args, path: PathBuf) -> ExitCode {
             return exit::IOERR.into();
         }
     };
-    let code = runtime.block_on(serve(config, &path));
+    let code = runtime.block_on(serve(config, &path, args.accept_missing));
     // Blocking threads may still sit in a decoder; nothing that they hold matters any more.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(config: Config, path: &Path) -> ExitCode {
-    let mut daemon = match Daemon::start(config).await {
+async fn serve(config: Config, path: &Path, accept_missing: bool) -> ExitCode {
+    let mut daemon = match Daemon::start(config, accept_missing).await {
         Ok(daemon) => daemon,
         Err(error) => {
             error!(%error, "radroute cannot start");
