@@ -18,7 +18,7 @@ pub enum Weight {
 /// The weight of an event, by its kind.
 pub fn weight(kind: &str) -> Weight {
     match kind {
-        "dead" | "missing" | "unrouted" | "quarantined" => Weight::Error,
+        "dead" | "missing" | "unrouted" | "unroutable" | "quarantined" => Weight::Error,
         "retry" | "refused" | "rejected" | "aborted" | "dropped" | "adopted" | "untouched" => Weight::Warn,
         _ => Weight::Info,
     }
@@ -26,15 +26,21 @@ pub fn weight(kind: &str) -> Weight {
 
 /// Writes the log line of an event. No patient data: an event holds none beyond UIDs.
 pub fn tell(event: &Event) {
-    let Event { kind, sop_instance_uid, series_instance_uid, study_instance_uid, source, detail, .. } = event;
-    let calling_ae = source.as_ref().map_or("", |s| s.calling_ae.as_str());
-    let called_ae = source.as_ref().map_or("", |s| s.called_ae.as_str());
-    let peer = source.as_ref().and_then(|s| s.peer).map(|p| p.to_string()).unwrap_or_default();
-    let association = source.as_ref().map_or("", |s| s.association.as_str());
+    let Event { kind, detail, .. } = event;
+    // A field that has nothing to say is left out.
+    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let (sop_instance_uid, series_instance_uid, study_instance_uid) =
+        (said(&event.sop_instance_uid), said(&event.series_instance_uid), said(&event.study_instance_uid));
+    let source = event.source.as_ref();
+    let calling_ae = source.and_then(|s| said(&s.calling_ae));
+    let called_ae = source.and_then(|s| said(&s.called_ae));
+    let peer = source.and_then(|s| s.peer).map(|p| p.to_string());
+    let association = source.and_then(|s| said(&s.association));
+    let detail = (!detail.is_null()).then(|| tracing::field::display(detail));
     macro_rules! line {
         ($level:ident) => {
             $level!(
-                event = %kind,
+                event = kind,
                 sop_instance_uid,
                 series_instance_uid,
                 study_instance_uid,
@@ -42,7 +48,7 @@ pub fn tell(event: &Event) {
                 called_ae,
                 peer,
                 association,
-                detail = %detail,
+                detail,
                 "{kind}"
             )
         };

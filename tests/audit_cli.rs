@@ -124,6 +124,7 @@ async fn fill(ledger: &Ledger) {
             peer: String::new(),
             transfer_syntax_uid: "1.2.840.10008.1.2.1".into(),
             bytes: 0,
+            corrected: false,
             send_ms: 7.5,
             now: 1_700_000_002_000,
         };

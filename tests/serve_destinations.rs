@@ -13,7 +13,7 @@ mod wire;
 
 use archive::{Archive, Manner};
 use daemon::{Router, Site, wait_for};
-use objects::{EXPLICIT, IMPLICIT, Object};
+use objects::{BIG_ENDIAN, EXPLICIT, Object};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -229,7 +229,7 @@ fn a_refused_transfer_syntax_is_decoded_if_that_loses_nothing() {
 
 #[test]
 fn a_transfer_syntax_that_cannot_be_given_is_a_dead_letter_that_says_so() {
-    let archive = Archive::on(0, Manner { takes: vec![IMPLICIT.into()], ..Manner::default() });
+    let archive = Archive::on(0, Manner { takes: vec![BIG_ENDIAN.into()], ..Manner::default() });
     let Some(site) = Site::with_archive(archive.port) else { return };
     let router = site.start();
     let sample = Object::read(&daemon::root().join("tests/data/pelvis-2.dcm"));

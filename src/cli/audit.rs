@@ -59,7 +59,7 @@ pub(super) fn with_ledger(
     act: impl AsyncFnOnce(&Ledger, &Config) -> Result<String, Failure>,
 ) -> ExitCode {
     let done = || {
-        let config = load(config)?;
+        let config = Config::load(config).map_err(|e| Failure(exit::CONFIG, e.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|e| Failure(exit::SOFTWARE, e.to_string()))?;
@@ -82,12 +82,6 @@ pub(super) fn with_ledger(
 fn fail(code: u8, words: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "radroute: {words}"); // nowhere else to tell it
     ExitCode::from(code)
-}
-
-fn load(path: &Path) -> Result<Config, Failure> {
-    let wrong = |e: String| Failure(exit::CONFIG, format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-    toml::from_str(&text).map_err(|e| wrong(e.to_string()))
 }
 
 /// Text from the network as it may go to a terminal: no control characters.
@@ -270,7 +264,7 @@ fn told(event: &Event) -> String {
             changes.iter().map(line).collect::<Vec<_>>().join("; ")
         }),
         "untouched" => text("reason").to_owned(),
-        "routed" => {
+        "routed" | "unrouted" => {
             let why =
                 if list("routes").is_empty() { text("because").to_owned() } else { format!("by {}", list("routes")) };
             format!(

@@ -2,7 +2,9 @@
 
 use super::exit;
 use crate::config::{Config, Loaded, Problem, Severity};
+use crate::model::card::Card;
 use serde_json::json;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,44 +17,44 @@ pub struct Args {
 }
 
 /// Checks the configuration: exit 0 with a summary and the warnings, or 78 with every error, `file:line: message`.
-pub fn run(args: Args, config: PathBuf) -> ExitCode {
-    let (loaded, mut problems) = match Config::load_with_warnings(&config) {
-        Ok(Loaded { config, warnings }) => (Some(config), warnings),
+pub fn run(args: Args, path: PathBuf) -> ExitCode {
+    let (loaded, problems) = match Config::load_with_warnings(&path) {
+        Ok(loaded) => {
+            let problems = loaded.warnings.iter().cloned().chain(model(&loaded)).collect();
+            (Some(loaded), problems)
+        }
         Err(error) => (None, error.problems),
     };
-    if let Some(loaded) = &loaded {
-        problems.extend(missing_files(loaded));
-    }
     let right = problems.iter().all(|p| p.severity == Severity::Warning);
     if args.json {
-        println!("{}", as_json(&config, right, &problems));
+        said(&as_json(&path, right, &problems));
     } else {
         for problem in &problems {
-            let mark = if problem.severity == Severity::Warning { "warning: " } else { "" };
-            eprintln!("{}:{}: {mark}{}", config.display(), problem.line, problem.message);
+            eprintln!("{}:{problem}", path.display());
         }
         if let (true, Some(loaded)) = (right, &loaded) {
-            println!("{}", summary(&config, loaded, problems.len()));
+            said(&summary(&path, loaded));
         }
     }
     if right { ExitCode::SUCCESS } else { exit::CONFIG.into() }
 }
 
-/// What the configuration names and `serve` will need.
-fn missing_files(config: &Config) -> Vec<Problem> {
-    let weights = &config.classify.model;
-    let card = weights.with_extension("json");
-    let absent = |file: &Path| (!file.is_file()).then(|| file.display().to_string());
-    let missing: Vec<String> = [absent(weights), absent(&card)].into_iter().flatten().collect();
-    if missing.is_empty() {
-        return Vec::new();
-    }
-    let message = format!(
-        "classify.model: {} not found from the folder {} (relative paths start at the working directory)",
-        missing.join(" and "),
-        std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_else(|_| "here".into()),
-    );
-    vec![Problem { severity: Severity::Warning, line: 0, message }]
+/// The weights and their card: without them `serve` will not start. The network itself is not loaded: that is the work of
+/// a start, and checks the sum of the weights.
+fn model(loaded: &Loaded) -> Option<Problem> {
+    let weights = &loaded.config.classify.model;
+    let wrong = if weights.is_file() {
+        Card::read(&Card::beside(weights)).err()?.to_string()
+    } else {
+        let here = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_else(|_| "here".into());
+        format!("{} is not there (relative paths start at {here})", weights.display())
+    };
+    Some(Problem::error(loaded.line("classify.model"), format!("classify.model: {wrong}")))
+}
+
+/// A reader that has gone away is no reason to panic: the exit code says it all.
+fn said(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 fn as_json(config: &Path, right: bool, problems: &[Problem]) -> serde_json::Value {
@@ -68,7 +70,8 @@ fn as_json(config: &Path, right: bool, problems: &[Problem]) -> serde_json::Valu
     })
 }
 
-fn summary(path: &Path, config: &Config, warnings: usize) -> String {
+fn summary(path: &Path, loaded: &Loaded) -> String {
+    let config = &loaded.config;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!(
         "{}: right; {} listens on {}, mode {}, {}, {}, {}",
@@ -78,6 +81,6 @@ fn summary(path: &Path, config: &Config, warnings: usize) -> String {
         config.classify.mode.name(),
         count(config.destination.len(), "destination"),
         count(config.route.len(), "route"),
-        count(warnings, "warning"),
+        count(loaded.warnings.len(), "warning"),
     )
 }

@@ -29,6 +29,14 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings, by line.
     pub warnings: Vec<Problem>,
+    places: problems::Places,
+}
+
+impl Loaded {
+    /// The line on which a key such as `classify.model` stands, or the table around it; 1 where neither does.
+    pub fn line(&self, key: &str) -> usize {
+        self.places.line(key)
+    }
 }
 
 impl Config {
@@ -68,7 +76,7 @@ impl Config {
         problems.dedup();
         match config {
             Some(config) if problems.iter().all(|p| p.severity == Severity::Warning) => {
-                Ok(Loaded { config, warnings: problems })
+                Ok(Loaded { config, warnings: problems, places })
             }
             _ => Err(problems),
         }

@@ -25,12 +25,21 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn error(line: usize, message: impl Into<String>) -> Problem {
+    /// An error at a line.
+    pub fn error(line: usize, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Error, line, message: message.into() }
     }
 
-    pub(super) fn warning(line: usize, message: impl Into<String>) -> Problem {
+    /// A warning at a line.
+    pub fn warning(line: usize, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Warning, line, message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.severity == Severity::Warning { "warning: " } else { "" };
+        write!(f, "{}: {mark}{}", self.line, self.message)
     }
 }
 
@@ -47,18 +56,14 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             let end = if index + 1 < self.problems.len() { "\n" } else { "" };
-            write!(f, "{}:{}: ", self.path.display(), problem.line)?;
-            if problem.severity == Severity::Warning {
-                f.write_str("warning: ")?;
-            }
-            write!(f, "{}{end}", problem.message)?;
+            write!(f, "{}:{problem}{end}", self.path.display())?;
         }
         Ok(())
     }
 }
 
 /// Where things stand in the file: a path such as `route[1].to[0]` → its line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places(HashMap<String, usize>);
 
 impl Places {

@@ -331,6 +331,12 @@ fn what_matches_no_route_must_have_somewhere_to_go() {
     finds(&route(""), &[]);
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn cuda_in_a_build_without_it_is_an_error() {
+    finds_in("[classify]\ndevice = \"cuda\"\n", &[(2, "built without CUDA")]);
+}
+
 #[test]
 fn what_a_reload_cannot_change() {
     let parse = |text: &str| Config::parse(text).unwrap().config;
@@ -367,6 +373,13 @@ fn the_shipped_configuration_is_right_and_shows_the_defaults() {
     assert_eq!(shipped.classify, defaults.classify);
     assert_eq!(shipped.destination, defaults.destination);
     assert_eq!((shipped.retention, shipped.log), (defaults.retention, defaults.log));
+}
+
+#[test]
+fn the_examples_are_right() {
+    for text in [include_str!("../../docs/examples/observe.toml"), include_str!("../../docs/examples/hospital.toml")] {
+        finds(text, &[]);
+    }
 }
 
 proptest::proptest! {

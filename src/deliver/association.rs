@@ -230,7 +230,8 @@ impl Association {
     /// Returns when the peer has closed, aborted or said anything unasked: the association is of no more use then.
     /// Cancel-safe.
     pub async fn ended(&self) {
-        let _ = self.stream.readable().await;
+        // `readable` would not do: it may tell of what has been read already
+        let _ = self.stream.peek(&mut [0]).await;
     }
 
     /// A-RELEASE, waited for a little.

@@ -160,7 +160,9 @@ async fn serve(line: Arc<Line>, drain: Duration) {
             () = line.wake.notified() => {}
             ended = workers.join_next(), if !workers.is_empty() => {
                 if let Some(Err(error)) = ended {
+                    // its delivery counts as busy: the supervisor starts the queue anew, which forgets that
                     tracing::error!(destination = line.destination.name, %error, "an association failed inside");
+                    break;
                 }
             }
             () = tokio::time::sleep(wait) => {}

@@ -20,12 +20,22 @@ pub struct Report {
     pub bytes: u64,
     /// Opening the file to the response, milliseconds.
     pub send_ms: f32,
+    /// With an overlay.
+    pub corrected: bool,
 }
 
 impl Report {
     /// An attempt without a response.
     pub fn failure(outcome: Outcome, detail: String) -> Report {
-        Report { outcome, status: None, detail, transfer_syntax: String::new(), bytes: 0, send_ms: 0.0 }
+        Report {
+            outcome,
+            status: None,
+            detail,
+            transfer_syntax: String::new(),
+            bytes: 0,
+            send_ms: 0.0,
+            corrected: false,
+        }
     }
 
     /// There was a response. The outcome of what is to be tried again is the caller's to set: it needs a time.
@@ -36,7 +46,10 @@ impl Report {
         self.status = Some(answer.status);
         self.transfer_syntax.clone_from(&answer.transfer_syntax);
         self.bytes = answer.bytes;
-        self.detail = meaning.words.to_owned();
+        self.detail = match answer.status {
+            0x0000 => meaning.words.to_owned(),
+            status => format!("{status:04X} {}", meaning.words),
+        };
         self.outcome = match meaning.fate {
             Fate::Delivered | Fate::Warned => Outcome::Delivered,
             Fate::Retry | Fate::Spare | Fate::Dead => Outcome::Dead,
@@ -58,6 +71,7 @@ impl Report {
             peer: format!("{}→{}@{}", peer.calling_ae, peer.called_ae, peer.address),
             transfer_syntax_uid: self.transfer_syntax,
             bytes: self.bytes,
+            corrected: self.corrected,
             send_ms: self.send_ms,
             now,
         }

@@ -8,8 +8,8 @@ use super::association::{Association, AssociationError};
 use super::contexts::{Form, Need};
 use super::frames::{self, Chunk};
 use super::transcode::{self, TranscodeError};
-use crate::dataset::Overlay;
 use crate::dataset::splice::Splice;
+use crate::dataset::{Encoding, Overlay};
 use crate::dimse::command::{Command, PRIORITY_MEDIUM};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
@@ -159,9 +159,38 @@ enum Data {
 impl Data {
     fn open(self) -> io::Result<Box<dyn Read + Send>> {
         match self {
+            Data::File(item) if Encoding::of(&item.need.transfer_syntax).deflated => {
+                Ok(Box::new(Even::new(item.open()?)))
+            }
             Data::File(item) => item.open(),
             Data::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes))),
         }
+    }
+}
+
+/// A deflated stream of odd length gets the NULL byte that makes it even (PS3.5 A.5), which files may lack: receivers abort
+/// on a PDV of odd length.
+struct Even<R> {
+    inner: R,
+    odd: bool,
+}
+
+impl<R: Read> Even<R> {
+    fn new(inner: R) -> Even<R> {
+        Even { inner, odd: false }
+    }
+}
+
+impl<R: Read> Read for Even<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.odd ^= read % 2 == 1;
+        if read == 0 && self.odd && !buffer.is_empty() {
+            buffer[0] = 0;
+            self.odd = false;
+            return Ok(1);
+        }
+        Ok(read)
     }
 }
 
@@ -247,5 +276,25 @@ pub(super) fn named(uid: &str) -> String {
     match TransferSyntaxRegistry.get(uid) {
         Some(known) => format!("{uid} ({})", known.name()),
         None => uid.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_becomes_even() {
+        for (bytes, expected) in [(&b"abc"[..], &b"abc\0"[..]), (b"abcd", b"abcd"), (b"", b"")] {
+            let mut out = Vec::new();
+            Even::new(bytes).read_to_end(&mut out).unwrap();
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn transfer_syntaxes_have_names() {
+        assert!(named("1.2.840.10008.1.2.4.70").contains("JPEG Lossless"));
+        assert_eq!(named("1.2.3"), "1.2.3");
     }
 }

@@ -260,6 +260,7 @@ impl Worker {
             let send_ms = started.elapsed().as_secs_f32() * 1000.0;
             let mut report = Report::failure(Outcome::Dead, String::new());
             report.send_ms = send_ms;
+            report.corrected = item.overlay.is_some();
             report.transfer_syntax = item.need.transfer_syntax.clone();
             let mut spare = false;
             match sent {

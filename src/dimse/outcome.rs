@@ -45,7 +45,7 @@ pub fn of_c_store(status: u16) -> Meaning {
         0xB000 => (Fate::Warned, "stored, data elements coerced"),
         0xB006 => (Fate::Warned, "stored, elements discarded"),
         0xB007 => (Fate::Warned, "stored, data set does not match SOP class"),
-        0xB000..=0xBFFF => (Fate::Warned, "stored with a warning"),
+        0xB001..=0xBFFF => (Fate::Warned, "stored with a warning"),
         0xA700..=0xA7FF => (Fate::Spare, "refused: out of resources"),
         0x0213 => (Fate::Spare, "resource limitation"),
         0x0110 => (Fate::Retry, "processing failure"),

@@ -162,7 +162,9 @@ fn decide_instance(c: &Connection, series: i64, one: &DecidedInstance, now: Mill
         if let Some(reason) = &one.untouched {
             instance_event(c, now, "untouched", one.id, &json!({ "reason": reason }))?;
         }
-        instance_event(c, now, "routed", one.id, &json!({ "routes": one.routes, "destinations": one.destinations }))?;
+        // Nothing is dropped silently: what has nowhere to go stays in the spool, and the log says so as an error.
+        let kind = if one.destinations.is_empty() { "unrouted" } else { "routed" };
+        instance_event(c, now, kind, one.id, &json!({ "routes": one.routes, "destinations": one.destinations }))?;
     }
     enqueue(c, one.id, &one.destinations, now)?;
     Ok(())

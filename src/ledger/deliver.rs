@@ -130,6 +130,7 @@ fn attempted_once(c: &Connection, a: &Attempt) -> Stored<()> {
         "peer": a.peer,
         "transfer_syntax_uid": a.transfer_syntax_uid,
         "bytes": a.bytes,
+        "corrected": a.corrected,
         "send_ms": millis(a.send_ms),
     });
     if let Outcome::Retry(at) = a.outcome {

@@ -36,6 +36,7 @@ use crate::verdict::Look;
 use readers::Readers;
 use std::path::{Path, PathBuf};
 use store::{Store, Stored};
+pub use writer::Tell;
 use writer::Writer;
 
 /// The ledger's file in the state folder.
@@ -60,19 +61,25 @@ impl std::fmt::Debug for Ledger {
 impl Ledger {
     /// Opens or creates the ledger in `path` (a file), migrates its schema, starts the writer thread.
     pub fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::with(path, Access::Create)
+        Ledger::with(path, Access::Create, |_| ())
+    }
+
+    /// As [`Ledger::open`]; `tell` hears of every event once it is durable, whichever process entered it, so that a log never tells
+    /// another story than the ledger.
+    pub fn open_telling(path: &Path, tell: Tell) -> Result<Ledger, LedgerError> {
+        Ledger::with(path, Access::Create, tell)
     }
 
     /// Opens the ledger for a command beside the daemon: it must exist and have this version's schema.
     pub fn open_existing(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::with(path, Access::Existing)
+        Ledger::with(path, Access::Existing, |_| ())
     }
 
-    fn with(path: &Path, access: Access) -> Result<Ledger, LedgerError> {
+    fn with(path: &Path, access: Access, tell: Tell) -> Result<Ledger, LedgerError> {
         let store = SqliteStore::open(path, access)?;
         let path: PathBuf = path.to_owned();
         let why = |e: std::io::Error| LedgerError::Open { path: path.clone(), why: e.to_string() };
-        let writer = Writer::start(Box::new(store)).map_err(why)?;
+        let writer = Writer::start(Box::new(store), tell).map_err(why)?;
         let readers = Readers::new(move || Ok(Box::new(SqliteStore::open(&path, Access::Read)?) as Box<dyn Store>));
         Ok(Ledger { writer, readers })
     }
@@ -86,6 +93,11 @@ impl Ledger {
     /// Transactions committed since it was opened: with many callers, far fewer than calls.
     pub fn commits(&self) -> u64 {
         self.writer.commits()
+    }
+
+    /// The writer thread has ended: nothing can be written any more.
+    pub fn is_closed(&self) -> bool {
+        self.writer.is_closed()
     }
 
     /// Returns once the writer thread has answered: the daemon's sign of life.
@@ -162,16 +174,25 @@ impl Ledger {
     pub async fn expired(&self, before: Millis, limit: usize) -> Result<Vec<InstanceRow>, LedgerError> {
         self.read(move |s| s.expired(before, limit)).await
     }
-    /// Their spool files are gone; with a `removed` event each.
-    pub async fn removed(&self, ids: Vec<InstanceId>, now: Millis) -> Result<(), LedgerError> {
-        self.writer.submit(move |s| s.removed(&ids, now)).await
+    /// Gives the files of these instances up, with a `removed` event each; those that are needed again since they were picked stay.
+    /// Returns the names to unlink: from now on no row needs them, and [`Ledger::to_unlink`] knows them until [`Ledger::unlinked`].
+    pub async fn remove(&self, ids: Vec<InstanceId>, now: Millis) -> Result<Vec<String>, LedgerError> {
+        self.writer.submit(move |s| s.remove(&ids, now)).await
+    }
+    /// Names of files that were given up and may still be there.
+    pub async fn to_unlink(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|s| s.to_unlink()).await
+    }
+    /// These files are gone.
+    pub async fn unlinked(&self, names: Vec<String>) -> Result<(), LedgerError> {
+        self.writer.submit(move |s| s.unlinked(&names)).await
     }
     /// Names of all spool files that rows still need (not removed, not missing).
     pub async fn spool_names(&self) -> Result<Vec<(InstanceId, String)>, LedgerError> {
         self.read(|s| s.spool_names()).await
     }
     /// The spool file of a row is missing: the row is marked, its open deliveries become dead, with a `missing` event
-    /// (`removed`, if all its deliveries had ended well: then the daemon was killed as it removed the file).
+    /// (`removed`, if all its deliveries had ended well).
     pub async fn missing(&self, id: InstanceId, now: Millis) -> Result<(), LedgerError> {
         self.writer.submit(move |s| s.missing(id, now)).await
     }

@@ -104,7 +104,7 @@ async fn a_full_disk_fails_the_call_and_the_writer_goes_on_when_there_is_room() 
     let (store, path, _folder) = store();
     let pages: i64 = store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
     store.connection.pragma_update(None, "max_page_count", pages + 12).unwrap();
-    let writer = Writer::start(Box::new(store)).unwrap();
+    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
     let (mut entered, mut refused) = (Vec::new(), 0);
     for n in 0..60 {
         match writer.submit(move |s| s.received(&new(n, &n.to_string()))).await {
@@ -141,7 +141,7 @@ async fn a_commit_that_fails_is_the_answer_to_all_in_it_and_leaves_nothing() {
              CREATE TRIGGER breaks AFTER INSERT ON instance WHEN NEW.sop_instance_uid = 'bad' BEGIN INSERT INTO broken VALUES (-1); END;",
         )
         .unwrap();
-    let writer = Writer::start(Box::new(store)).unwrap();
+    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
     // Hold the thread until all three wait, so that they share a transaction.
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let (start, started) = tokio::sync::oneshot::channel();
@@ -171,7 +171,7 @@ async fn a_commit_that_fails_is_the_answer_to_all_in_it_and_leaves_nothing() {
 async fn a_lock_held_by_another_process_is_told_and_passes() {
     let (store, path, _folder) = store();
     store.connection.busy_timeout(Duration::from_millis(1)).unwrap();
-    let writer = Writer::start(Box::new(store)).unwrap();
+    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let e = writer.submit(|s| s.received(&new(1, "1"))).await.unwrap_err();
@@ -183,10 +183,31 @@ async fn a_lock_held_by_another_process_is_told_and_passes() {
 #[tokio::test]
 async fn an_operation_whose_caller_has_gone_still_runs() {
     let (store, path, _folder) = store();
-    let writer = Writer::start(Box::new(store)).unwrap();
+    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
     let call = writer.submit(|s| s.received(&new(1, "1")));
     // Polled once: submitted, then abandoned.
     assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
     writer.close().await.unwrap();
     assert_eq!(SqliteStore::open(&path, Access::Create).unwrap().unlooked(10, &[]).unwrap().len(), 1);
+}
+
+static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+#[tokio::test]
+async fn the_log_is_told_every_event_once_and_only_what_is_in_the_ledger() {
+    let (store, path, _folder) = store();
+    let tell = |event: &super::Event| TOLD.lock().unwrap().push(event.sop_instance_uid.clone());
+    store.received(&new(0, "before")).unwrap();
+    let writer = Writer::start(Box::new(store), tell).unwrap();
+    for n in 1..4 {
+        writer.submit(move |s| s.received(&new(n, &n.to_string()))).await.unwrap();
+    }
+    // The spool name of a row that is there already: refused, and undone.
+    assert!(writer.submit(|s| s.received(&new(1, "twice"))).await.is_err());
+    // Another process, such as `radroute queue drop`, enters what the next commit tells.
+    let beside = SqliteStore::open(&path, Access::Existing).unwrap();
+    beside.received(&new(8, "beside")).unwrap();
+    writer.submit(|s| s.received(&new(9, "9"))).await.unwrap();
+    writer.close().await.unwrap();
+    assert_eq!(*TOLD.lock().unwrap(), ["1", "2", "3", "beside", "9"]);
 }

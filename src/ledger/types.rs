@@ -167,6 +167,8 @@ pub struct Attempt {
     pub transfer_syntax_uid: String,
     /// Bytes of the data set that went out.
     pub bytes: u64,
+    /// It went out with the correction of its overlay.
+    pub corrected: bool,
     /// Opening the file to the response, milliseconds.
     pub send_ms: f32,
     /// When.

@@ -4,9 +4,8 @@
 //! one transaction that can be undone alone, commits once, and only then answers. While it commits, the next batch gathers:
 //! the more callers, the more share a sync, and a single caller waits for nobody.
 
-use super::LedgerError;
 use super::store::{Store, Stored};
-use crate::audit;
+use super::{Event, LedgerError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +20,9 @@ type Answer = Box<dyn FnOnce(Stored<()>) + Send>;
 /// Runs an operation, or hears why it cannot be run: the error, if it failed, and how to answer.
 type Operation = Box<dyn FnOnce(Stored<&dyn Store>) -> (Option<LedgerError>, Answer) + Send>;
 
+/// Hears of events: [`crate::audit::tell`] in the daemon.
+pub type Tell = fn(&Event);
+
 enum Message {
     Run(Operation),
     Close(oneshot::Sender<Stored<()>>),
@@ -34,12 +36,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread; it ends on [`Writer::close`], or when the last handle is gone.
-    pub fn start(store: Box<dyn Store>) -> std::io::Result<Writer> {
+    /// Starts the thread; it ends on [`Writer::close`], or when the last handle is gone. `tell` hears of every event once it
+    /// is durable.
+    pub fn start(store: Box<dyn Store>, tell: Tell) -> std::io::Result<Writer> {
         let (messages, inbox) = mpsc::channel(WAITING);
         let commits = Arc::new(AtomicU64::new(0));
         let counter = commits.clone();
-        std::thread::Builder::new().name("ledger".into()).spawn(move || run(store, inbox, &counter))?;
+        std::thread::Builder::new().name("ledger".into()).spawn(move || run(store, inbox, &counter, tell))?;
         Ok(Writer { messages, commits })
     }
 
@@ -71,14 +74,19 @@ impl Writer {
         answered.await.unwrap_or(Ok(()))
     }
 
+    /// The thread has ended.
+    pub fn is_closed(&self) -> bool {
+        self.messages.is_closed()
+    }
+
     /// Transactions committed so far.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 }
 
-fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &AtomicU64) {
-    tell(store.as_mut());
+fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &AtomicU64, tell: Tell) {
+    news(store.as_mut(), tell);
     while let Some(message) = inbox.blocking_recv() {
         let mut closing = None;
         let mut batch = Vec::new();
@@ -93,7 +101,7 @@ fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &
             }
             next = if batch.len() < BATCH { inbox.try_recv().ok() } else { None };
         }
-        write(store.as_mut(), batch, commits);
+        write(store.as_mut(), batch, commits, tell);
         if let Some(answer) = closing {
             let done = store.checkpoint();
             drop(store);
@@ -107,7 +115,7 @@ fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &
 }
 
 /// One transaction, or more where a failing disk ended one in between.
-fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64) {
+fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64, tell: Tell) {
     let mut done: Vec<Answer> = Vec::with_capacity(batch.len());
     let mut changed = false;
     for operation in batch {
@@ -146,7 +154,7 @@ fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64) {
         Ok(()) => {
             commits.fetch_add(1, Ordering::Relaxed);
             done.into_iter().for_each(|answer| answer(Ok(())));
-            tell(store);
+            news(store, tell);
         }
         Err(error) => {
             store.rollback();
@@ -156,10 +164,10 @@ fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64) {
     }
 }
 
-/// Writes the log lines of what has become durable.
-fn tell(store: &mut dyn Store) {
+/// Tells what has become durable.
+fn news(store: &mut dyn Store, tell: Tell) {
     match store.news() {
-        Ok(events) => events.iter().for_each(audit::tell),
+        Ok(events) => events.iter().for_each(tell),
         Err(error) => tracing::error!(%error, "events are in the ledger, but the log could not be told"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod failures;
 mod forms;
+mod kill;
 mod node;
 mod receivers;
 mod running;

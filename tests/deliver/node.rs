@@ -24,7 +24,6 @@ pub const DX: &str = "1.2.840.10008.5.1.4.1.1.1.1";
 pub const IMPLICIT: &str = "1.2.840.10008.1.2";
 pub const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 pub const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
-pub const BIG: &str = "1.2.840.10008.1.2.2";
 pub const JPEG_LOSSLESS: &str = "1.2.840.10008.1.2.4.70";
 pub const RLE: &str = "1.2.840.10008.1.2.5";
 
@@ -87,7 +86,7 @@ pub fn radiograph(number: u32, bits: u16) -> Sample {
     object.put(DataElement::new(dicom_core::Tag(0x0029, 0x0010), VR::LO, "RADROUTE TEST"));
     object.put(DataElement::new(dicom_core::Tag(0x0029, 0x1001), VR::UN, dicom_value!(U8, [1, 2, 3, 4])));
     object.put(DataElement::new(dicom_core::Tag(0x0018, 0x9074), VR::DT, "20260101"));
-    object.put(DataElement::new(tags::EXPOSURE_TIME_IN_MS, VR::FD, PrimitiveValue::from(12.5f64)));
+    object.put(DataElement::new(tags::EXPOSURE_TIME_INMS, VR::FD, PrimitiveValue::from(12.5f64)));
     let value = if bits > 8 {
         PrimitiveValue::U16(pixels.iter().map(|&p| p as u16).collect())
     } else {
@@ -187,33 +186,45 @@ pub struct Node {
     notify: Arc<Notify>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
-    folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl Node {
     pub fn start(config: Arc<Config>) -> Node {
-        Node::start_in(tempfile::tempdir().unwrap(), config)
+        let folder = tempfile::tempdir().unwrap();
+        let mut node = Node::open(folder.path(), config);
+        node.folder = Some(folder);
+        node
     }
 
-    fn start_in(folder: TempDir, config: Arc<Config>) -> Node {
-        let ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
-        let spool = Spool::open(folder.path()).unwrap();
+    /// On the state of an earlier one.
+    pub fn open(state: &Path, config: Arc<Config>) -> Node {
+        let ledger = Ledger::open(&state.join("ledger.sqlite")).unwrap();
+        let spool = Spool::open(state).unwrap();
         let (config, config_rx) = watch::channel(config);
         let (stop, stop_rx) = watch::channel(false);
         let notify = Arc::new(Notify::new());
         let deliver = Deliver::new(config_rx, ledger.clone(), spool.clone(), notify.clone());
         let task = tokio::spawn(deliver.run(stop_rx));
-        Node { ledger, spool, config, notify, stop, task, folder }
+        Node { ledger, spool, config, notify, stop, task, folder: None }
     }
 
-    /// SIGTERM and a new start, on the same state.
-    pub async fn restart(self, config: Arc<Config>) -> Node {
+    /// SIGTERM, and all is closed.
+    pub async fn close(self) -> Option<TempDir> {
         let Node { ledger, spool, stop, task, folder, .. } = self;
         stop.send(true).unwrap();
         task.await.unwrap();
         ledger.close().await.unwrap();
         drop(spool);
-        Node::start_in(folder, config)
+        folder
+    }
+
+    /// SIGTERM and a new start, on the same state.
+    pub async fn restart(self, config: Arc<Config>) -> Node {
+        let folder = self.close().await.unwrap();
+        let mut node = Node::open(folder.path(), config);
+        node.folder = Some(folder);
+        node
     }
 
     pub async fn stop(self) -> Ledger {
@@ -289,13 +300,13 @@ impl Node {
         destination: &str,
         wanted: impl Fn(&DeliveryLife) -> bool,
     ) -> DeliveryLife {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(20);
         loop {
             let life = self.delivery(sample, destination).await;
             if wanted(&life) {
                 return life;
             }
-            assert!(Instant::now() < until, "{life:?}");
+            assert!(Instant::now() < until, "{} in {}: {life:?}", sample.uid, sample.transfer_syntax);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,6 +1,7 @@
 //! Real C-STORE SCPs: dcmtk's storescp, pynetdicom, and what of them is not installed.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ pub fn pynetdicom() -> bool {
     installed("python3", &["-c", "import pynetdicom"])
 }
 
-fn start(mut command: Command, port: u16, folder: TempDir) -> Receiver {
+fn start(mut command: Command, port: u16, folder: TempDir, listens: impl Fn(&Receiver) -> bool) -> Receiver {
     let out = std::fs::File::create(folder.path().join("out")).unwrap();
     let child = command
         .env("TCP_NODELAY", "1")
@@ -58,7 +59,7 @@ fn start(mut command: Command, port: u16, folder: TempDir) -> Receiver {
         .unwrap();
     let receiver = Receiver { child, port, folder };
     let until = Instant::now() + Duration::from_secs(30);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while !listens(&receiver) {
         assert!(Instant::now() < until, "the receiver does not listen: {}", receiver.said());
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -76,7 +77,7 @@ pub fn storescp(port: Option<u16>, options: &[&str]) -> Receiver {
         .arg(folder.path().join("received"))
         .args(options)
         .arg(port.to_string());
-    start(command, port, folder)
+    start(command, port, folder, |_| TcpStream::connect(("127.0.0.1", port)).is_ok())
 }
 
 /// `scp.py`, which answers `statuses`.
@@ -88,7 +89,39 @@ pub fn answering(port: Option<u16>, statuses: &str, options: &[&str]) -> Receive
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deliver/scp.py")).arg(port.to_string());
     command.arg(received).arg(statuses).args(options);
-    start(command, port, folder)
+    // a mere connection would count as an association for a while
+    start(command, port, folder, |receiver| receiver.said().contains("listening"))
+}
+
+/// Orthanc, with its REST interface on the second port.
+pub fn orthanc() -> Option<(Receiver, u16)> {
+    if !installed("/usr/sbin/Orthanc", &["--version"]) {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (port, http) = (free_port(), free_port());
+    let settings = serde_json::json!({
+        "DicomAet": "ARCHIVE", "DicomPort": port, "HttpPort": http, "RemoteAccessAllowed": false, "HttpServerEnabled": true,
+        "StorageDirectory": folder.path().join("store"), "IndexDirectory": folder.path().join("store"),
+        "DicomAlwaysAllowStore": true, "DicomCheckCalledAet": true, "Plugins": [], "AuthenticationEnabled": false,
+    });
+    let path = folder.path().join("orthanc.json");
+    std::fs::write(&path, settings.to_string()).unwrap();
+    let mut command = Command::new("/usr/sbin/Orthanc");
+    command.arg(path);
+    let listens = |_: &Receiver| [port, http].iter().all(|&port| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Some((start(command, port, folder, listens), http))
+}
+
+/// The body of a GET, from 127.0.0.1.
+pub fn get(port: u16, path: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    assert!(answer.starts_with(b"HTTP/1.") && answer[9..].starts_with(b"200"), "{path}");
+    answer.split_off(body)
 }
 
 impl Receiver {

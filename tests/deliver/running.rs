@@ -84,3 +84,35 @@ async fn stop_and_start_repeat_nothing() {
     assert_eq!(log.len(), samples.len());
     node.stop().await;
 }
+
+/// A stop does not wait for a destination that hangs longer than `limits.drain`; what was on the wire goes out after the next
+/// start.
+#[tokio::test]
+async fn a_stop_is_bounded() {
+    if !receivers::pynetdicom() {
+        return;
+    }
+    let hanging = answering(None, "0000", &["--sleep", "3600"]);
+    let port = hanging.port;
+    let patient = |port| {
+        let text = destination("archive", port, "").replace("\"5s\"", "\"1h\"");
+        let config = config(&[text]);
+        std::sync::Arc::new(radroute::config::Config {
+            limits: radroute::config::Limits { drain: std::time::Duration::from_millis(300), ..config.limits.clone() },
+            ..(*config).clone()
+        })
+    };
+    let node = Node::start(patient(port));
+    let sample = radiograph(1, 12);
+    node.put(&sample, None, &["archive"]).await;
+    while hanging.log().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let stopped = node.restart(patient(free_port()));
+    let node = tokio::time::timeout(std::time::Duration::from_secs(60), stopped).await.expect("stopped");
+    assert_eq!(node.delivery(&sample, "archive").await.state, DeliveryState::Queued);
+    let archive = answering(None, "0000", &[]);
+    node.config.send(patient(archive.port)).unwrap();
+    node.state(&sample, "archive", DeliveryState::Delivered).await;
+    node.stop().await;
+}

@@ -46,4 +46,6 @@ classes = args.classes.split(",") if args.classes else [c.abstract_syntax for c 
 syntaxes = args.syntaxes.split(",") if args.syntaxes else list(AllTransferSyntaxes)
 for sop_class in classes:
     ae.add_supported_context(sop_class, syntaxes)
-ae.start_server(("127.0.0.1", args.port), evt_handlers=[(evt.EVT_C_STORE, store)])
+ae.start_server(("127.0.0.1", args.port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+print("listening", flush=True)
+threading.Event().wait()

@@ -116,6 +116,7 @@ pub fn attempt(id: DeliveryId, outcome: Outcome, now: Millis) -> Attempt {
         peer: String::new(),
         transfer_syntax_uid: "1.2.840.10008.1.2.1".into(),
         bytes: 0,
+        corrected: false,
         send_ms: 7.0,
         now,
     }

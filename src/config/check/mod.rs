@@ -4,7 +4,7 @@ mod destinations;
 mod routes;
 
 use super::problems::{Places, Problem};
-use super::tables::Config;
+use super::tables::{Config, DeviceChoice};
 use crate::anatomy::{self, Region, Tag};
 use crate::verdict::Mode;
 use std::collections::HashSet;
@@ -150,6 +150,10 @@ impl Check<'_> {
         let classify = &self.config.classify;
         if classify.model.as_os_str().is_empty() {
             self.error("classify.model", "classify.model is empty: name the file with the weights");
+        }
+        if classify.device == DeviceChoice::Cuda && !cfg!(feature = "cuda") {
+            let message = "device = \"cuda\", but this radroute was built without CUDA; build with --features cuda, or set device = \"cpu\"";
+            self.error("classify.device", message);
         }
         self.duration("classify.settle", classify.settle, false);
         self.duration("classify.settle_max", classify.settle_max, false);

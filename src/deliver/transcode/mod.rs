@@ -1,8 +1,8 @@
 //! Another form of an instance for a destination that refuses its transfer syntax: native Explicit or Implicit VR Little
 //! Endian, with the same UIDs and the same pixel values.
 //!
-//! No object is built and no text is decoded: [`recode`] copies every value's bytes and writes other headers around them,
-//! so that nothing is lost to a character set or to a value that breaks its VR. [`native`](self::native) decodes compressed
+//! No object is built and no text is decoded: `recode` copies every value's bytes and writes other headers around them,
+//! so that nothing is lost to a character set or to a value that breaks its VR. `native` decodes compressed
 //! pixel data with dicom-rs' codecs, which are told the truth about the image first. What is not certain to come out right
 //! is refused: the instance then is a dead letter that says why.
 

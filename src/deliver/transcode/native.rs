@@ -235,3 +235,90 @@ impl PixelDataObject for Frame<'_> {
         Some(RawPixelData { fragments: vec![self.data.to_vec()].into(), offset_table: Vec::new().into() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn image() -> Image {
+        Image {
+            samples: 1,
+            photometric: "MONOCHROME2".into(),
+            frames: 1,
+            rows: 2,
+            columns: 3,
+            bits_allocated: 16,
+            bits_stored: 12,
+        }
+    }
+
+    /// Two segments, high bytes first: literal runs of six.
+    fn rle() -> Vec<u8> {
+        let mut data = vec![0; 64];
+        data[0] = 2;
+        data[4] = 64;
+        data[8] = 72;
+        data.extend([5, 1, 2, 3, 4, 5, 6, 0]);
+        data.extend([5, 11, 12, 13, 14, 15, 16, 0]);
+        data
+    }
+
+    #[test]
+    fn rle_comes_out_little_endian() {
+        let decoded = decode(RLE, &image(), &[], &[&rle()]).unwrap();
+        assert_eq!(decoded, [11, 1, 12, 2, 13, 3, 14, 4, 15, 5, 16, 6]);
+    }
+
+    #[test]
+    fn what_is_not_certain_is_refused() {
+        let data = rle();
+        let fails = |change: &dyn Fn(&mut Image)| {
+            let mut image = image();
+            change(&mut image);
+            decode(RLE, &image, &[], &[&data]).is_err()
+        };
+        assert!(!fails(&|_| {}));
+        assert!(fails(&|i| i.bits_allocated = 8));
+        assert!(fails(&|i| i.bits_allocated = 32));
+        assert!(fails(&|i| i.samples = 2));
+        assert!(fails(&|i| i.rows = 0));
+        assert!(fails(&|i| (i.rows, i.columns, i.frames) = (u16::MAX, u16::MAX, u32::MAX)));
+        assert!(fails(&|i| i.frames = 3));
+        assert!(decode("1.2.840.10008.1.2.4.50", &Image { samples: 3, ..image() }, &[], &[&data]).is_err());
+    }
+
+    #[test]
+    fn fragments_become_frames() {
+        let [a, b, c] = [&b"aa"[..], b"bb", b"cccc"];
+        assert_eq!(frames(3, &[], &[a, b, c]).unwrap(), [a, b, c]);
+        assert_eq!(frames(1, &[], &[a, b]).unwrap(), [&b"aabb"[..]]);
+        // the second frame begins with the third fragment: 2 × (8 + 2) bytes on
+        assert_eq!(frames(2, &[0, 0, 0, 0, 20, 0, 0, 0], &[a, b, c]).unwrap(), [&b"aabb"[..], b"cccc"]);
+        assert!(frames(2, &[], &[a, b, c]).is_err());
+        assert!(frames(2, &[0, 0, 0, 0, 19, 0, 0, 0], &[a, b, c]).is_err());
+        assert!(frames(2, &[20, 0, 0, 0, 0, 0, 0, 0], &[a, b, c]).is_err());
+        assert!(frames(1, &[], &[]).is_err());
+    }
+
+    #[test]
+    fn frame_headers() {
+        let jpeg = [0xFF, 0xD8, 0xFF, 0xE0, 0, 4, 9, 9, 0xFF, 0xC3, 0, 11, 12, 0x0B, 0xB8, 0x09, 0xC4, 1, 1, 0x11, 0];
+        assert_eq!(start_of_frame(&jpeg), Some((12, 3000, 2500, 1)));
+        let mut siz = vec![0xFF, 0x4F, 0xFF, 0x51, 0, 41, 0, 0];
+        for n in [2500u32, 3000, 0, 0, 2500, 3000, 0, 0] {
+            siz.extend(n.to_be_bytes());
+        }
+        siz.extend([0, 1, 11, 1, 1]);
+        assert_eq!(size_segment(&siz), Some((12, 3000, 2500, 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn headers_of_anything(data in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = (start_of_frame(&data), size_segment(&data));
+            let _ = start_of_frame(&[&[0xFF, 0xD8, 0xFF, 0xE0][..], &data].concat());
+            let _ = size_segment(&[&[0xFF, 0x4F, 0xFF, 0x51][..], &data].concat());
+        }
+    }
+}

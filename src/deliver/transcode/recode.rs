@@ -368,3 +368,6 @@ fn swap(vr: [u8; 2], value: &[u8]) -> Option<Vec<u8>> {
     swapped.chunks_exact_mut(unit).for_each(<[u8]>::reverse);
     Some(swapped)
 }
+
+#[cfg(test)]
+mod tests;
