@@ -44,7 +44,7 @@ impl Tmpfs {
         if status.is_ok_and(|o| o.status.success()) {
             return Some(Tmpfs(at));
         }
-        println!("SKIPPED: a tmpfs cannot be mounted here");
+        daemon::skipped("a tmpfs cannot be mounted here");
         None
     }
 }

@@ -40,12 +40,12 @@ fn a_late_series_brings_the_earlier_ones_along() {
     let router = site.start();
     let study = uid(60, 1, 1);
     let knee = sample("knee-2").object.as_other(&uid(60, 3, 1), &uid(60, 2, 1), &study, Some("ANKLE"));
-    let elbow = sample("elbow-2").object.as_other(&uid(60, 3, 2), &uid(60, 2, 2), &study, Some("ELBOW"));
+    let hand = sample("hand-1").object.as_other(&uid(60, 3, 2), &uid(60, 2, 2), &study, Some("HAND"));
     send(&router, std::slice::from_ref(&knee));
     wait_for("the knee is at lower", || lower.uids() == [knee.uid()]);
     assert!(upper.uids().is_empty());
-    send(&router, std::slice::from_ref(&elbow));
-    let mut both = vec![knee.uid(), elbow.uid()];
+    send(&router, std::slice::from_ref(&hand));
+    let mut both = vec![knee.uid(), hand.uid()];
     both.sort();
     wait_for("both are at both", || upper.uids() == both && lower.uids() == both);
     // The earlier series arrives with its correction, and the same bytes everywhere.
@@ -64,11 +64,11 @@ fn by_series_each_goes_its_own_way() {
     let router = site.start();
     let study = uid(61, 1, 1);
     let knee = sample("knee-2").object.as_other(&uid(61, 3, 1), &uid(61, 2, 1), &study, Some("KNEE"));
-    let elbow = sample("elbow-2").object.as_other(&uid(61, 3, 2), &uid(61, 2, 2), &study, Some("ELBOW"));
+    let hand = sample("hand-1").object.as_other(&uid(61, 3, 2), &uid(61, 2, 2), &study, Some("HAND"));
     let slice = Object::image(objects::CT, &uid(61, 3, 3), &uid(61, 2, 3), &study, 8);
-    send(&router, &[knee.clone(), elbow.clone(), slice.clone()]);
+    send(&router, &[knee.clone(), hand.clone(), slice.clone()]);
     wait_for("each has arrived", || {
-        lower.uids() == [knee.uid()] && upper.uids() == [elbow.uid()] && rest.uids() == [slice.uid()]
+        lower.uids() == [knee.uid()] && upper.uids() == [hand.uid()] && rest.uids() == [slice.uid()]
     });
     wait_for("the queue is empty", || site.json(&["queue", "list", "--json"]).is_empty());
     assert_eq!(lower.stored().len() + upper.stored().len() + rest.stored().len(), 3);
@@ -83,7 +83,7 @@ fn images_of_one_series_that_disagree_are_a_conflict_and_nothing_is_written() {
     let (series, study) = (uid(62, 2, 1), uid(62, 1, 1));
     let objects = [
         sample("knee-2").object.as_other(&uid(62, 3, 1), &series, &study, None),
-        sample("elbow-2").object.as_other(&uid(62, 3, 2), &series, &study, None),
+        sample("hand-1").object.as_other(&uid(62, 3, 2), &series, &study, None),
     ];
     send(&router, &objects);
     wait_for("both arrive", || archive.uids().len() == 2);

@@ -78,15 +78,17 @@ impl Region {
     /// not plainly wrong. Judged with care towards the tag: what is listed here is never overwritten.
     pub fn neighbours(self) -> &'static [&'static str] {
         match self {
-            Region::Shoulder => {
-                &["CLAVICLE", "SCAPULA", "HUMERUS", "UPPERARM", "ACJOINT", "SCJOINT", "AXILLA", "RIB", "STERNUM"]
-            }
+            Region::Shoulder => &[
+                "CLAVICLE", "SCAPULA", "HUMERUS", "UPPERARM", "ACJOINT", "SCJOINT", "AXILLA", "RIB", "STERNUM",
+                "CTSPINE",
+            ],
             Region::Elbow => &["FOREARM", "RADIUSULNA", "RADIUS", "ULNA", "HUMERUS", "UPPERARM"],
             // A film of a child's forearm shows the hand as a rule.
             Region::Hand => {
                 &["FINGER", "THUMB", "WRIST", "SCAPHOID", "METACARPUS", "FOREARM", "RADIUSULNA", "RADIUS", "ULNA"]
             }
-            // An abdominal film of an adult shows the pelvis, and a lumbar one its upper half.
+            // An abdominal film of an adult shows the pelvis, and a lumbar one its upper half. What contains the pelvis
+            // is not wrong either, however much else it contains: a film of a whole infant, of a trunk, of a spine.
             Region::Pelvis => &[
                 "HIP",
                 "SSPINE",
@@ -104,6 +106,13 @@ impl Region {
                 "ABDOMEN",
                 "ABDOMENPELVIS",
                 "BLADDER",
+                "KIDNEY",
+                "SPINE",
+                "TLSPINE",
+                "CHESTABDOMEN",
+                "CHESTABDPELVIS",
+                "TRUNK",
+                "WHOLEBODY",
                 "PELVISLOWEXTREMT",
             ],
             Region::Knee => {
@@ -208,6 +217,10 @@ mod tests {
             ("T-15710", "HIP"),
             ("T-D3000", "CHEST"),
             ("T-D0300", "EXTREMITY"),
+            ("T-D8200", "UPPERARM"),
+            ("T-D9400", "LOWERLEG"),
+            ("T-D8000", "ARM"),
+            ("T-D9000", "LEG"),
         ] {
             for scheme in ["SRT", "SNM3", "99SDM", "SRT "] {
                 assert_eq!(term_of_code(scheme, code), Some(term), "{scheme} {code}");
@@ -225,9 +238,16 @@ mod tests {
             for term in region.neighbours() {
                 assert!(table::row(term).is_some(), "{term}");
                 assert_eq!(Region::from_term(term), None, "{term}");
-                assert!(!is_general(term), "{term}");
+                // A limb is too general to be of use; what holds the trunk together may well be meant.
+                let contains_pelvis = region == Region::Pelvis && ["TRUNK", "WHOLEBODY"].contains(term);
+                assert!(!is_general(term) || contains_pelvis, "{term}");
             }
         }
+        for term in ["SPINE", "TLSPINE", "CHESTABDPELVIS", "CHESTABDOMEN", "KIDNEY", "WHOLEBODY", "TRUNK"] {
+            assert!(is_neighbour(Region::Pelvis, term), "{term}");
+        }
+        assert!(is_neighbour(Region::Shoulder, "CTSPINE"));
+        assert!(!is_neighbour(Region::Knee, "ANKLE"));
         assert!(is_neighbour(Region::Pelvis, "HIP"));
         assert!(is_neighbour(Region::Knee, "PATELLA"));
         assert!(!is_neighbour(Region::Knee, "FOOT"));

@@ -140,9 +140,16 @@ fn says_no_part(word: &str) -> bool {
     SAYS_NO_PART.contains(word) || (word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Nothing but punctuation, sides, views, or one character over and over (`XXXX`, `0000`).
+/// Nothing but punctuation, sides and views, or what stands for nothing (`X`, `XXXX`, `0000`, `9`).
+///
+/// A letter or two may be somebody's short form (`H` for the hand, `LL` for a limb, `L 5`, `C 7` for a vertebra): no
+/// placeholder, whatever stands beside it.
 fn names_nothing(words: &[String]) -> bool {
-    words.iter().all(|w| says_no_part(w) || w.chars().all(|c| w.starts_with(c)))
+    let stands_for_nothing = |w: &str| ["X", "0", "9"].iter().any(|c| w.trim_start_matches(c).is_empty());
+    let is_number = |w: &str| w.bytes().all(|b| b.is_ascii_digit());
+    let fits = |w: &str| stands_for_nothing(w) || (w.len() > 1 || is_number(w)) && says_no_part(w);
+    // A number by itself is somebody's list of parts.
+    words.iter().all(|w| fits(w)) && (words.is_empty() || words.iter().any(|w| stands_for_nothing(w) || !is_number(w)))
 }
 
 /// Upper case, no diacritics, split at whatever is neither letter nor digit.
@@ -254,6 +261,14 @@ mod tests {
             ("KNEE 2 VIEWS", "KNEE"),
             ("BILAT KNEES", "KNEE"),
             ("KNIE/GENOU", "KNEE"),
+            ("PELVE", "PELVIS"),
+            ("GINOCCHI", "KNEE"),
+            ("KNIEGELENKE BEIDSEITS", "KNEE"),
+            ("CARPO", "WRIST"),
+            ("Munheca D", "WRIST"),
+            ("Omero SX", "HUMERUS"),
+            ("Ilio-Sakralgelenk", "SIJOINT"),
+            ("Dedo de la mano", "FINGER"),
             ("EPAULE", "SHOULDER"),
             ("ÉPAULE", "SHOULDER"),
             ("E\u{301}paule", "SHOULDER"),
@@ -303,6 +318,11 @@ mod tests {
             ("N/A", "UNKNOWN"),
             ("0", "UNKNOWN"),
             ("LEFT", "UNKNOWN"),
+            ("X", "UNKNOWN"),
+            ("x.x", "UNKNOWN"),
+            ("9", "UNKNOWN"),
+            ("999", "UNKNOWN"),
+            ("XR 2 VIEWS", "UNKNOWN"),
         ] {
             assert_eq!(normalise(raw), Tag::General(expected), "{raw}");
         }
@@ -319,6 +339,8 @@ mod tests {
     fn what_the_table_cannot_read_or_reads_twice_is_unknown() {
         for raw in
             ["HAND/WRIST", "HAND\\KNEE", "KNEEHAND", "手", "\u{FFFD}\u{FFFD}", "KNEE REPLACEMENT", "LONG LEG", "L5"]
+                .into_iter()
+                .chain(["H", "P", "C", "L", "LL", "L R", "L 5", "C 7 LAT", "12", "HHH", "\u{410}"])
         {
             assert_eq!(normalise(raw), Tag::Unknown(raw.to_string()), "{raw}");
         }

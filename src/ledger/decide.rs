@@ -171,7 +171,7 @@ fn decide_instance(c: &Connection, series: i64, one: &DecidedInstance, now: Mill
         if let Some(reason) = &one.untouched {
             instance_event(c, now, "untouched", one.id, &json!({ "reason": reason }))?;
         }
-        // what goes nowhere waits for an administrator: it must not look like the others
+        // Nothing is dropped silently: what has nowhere to go stays in the spool, and the log says so as an error.
         let kind = if one.destinations.is_empty() { "unrouted" } else { "routed" };
         instance_event(c, now, kind, one.id, &json!({ "routes": one.routes, "destinations": one.destinations }))?;
     }

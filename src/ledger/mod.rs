@@ -95,6 +95,11 @@ impl Ledger {
         self.writer.commits()
     }
 
+    /// The writer thread has ended: nothing can be written any more.
+    pub fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
+
     /// Returns once the writer thread has answered: the daemon's sign of life.
     pub async fn ping(&self) -> Result<(), LedgerError> {
         self.writer.submit(|_| Ok(())).await
@@ -212,16 +217,25 @@ impl Ledger {
     pub async fn expired(&self, before: Millis, limit: usize) -> Result<Vec<InstanceRow>, LedgerError> {
         self.read(move |s| s.expired(before, limit)).await
     }
-    /// Their spool files are gone; with a `removed` event each.
-    pub async fn removed(&self, ids: Vec<InstanceId>, now: Millis) -> Result<(), LedgerError> {
-        self.writer.submit(move |s| s.removed(&ids, now)).await
+    /// Gives the files of these instances up, with a `removed` event each; those that are needed again since they were picked stay.
+    /// Returns the names to unlink: from now on no row needs them, and [`Ledger::to_unlink`] knows them until [`Ledger::unlinked`].
+    pub async fn remove(&self, ids: Vec<InstanceId>, now: Millis) -> Result<Vec<String>, LedgerError> {
+        self.writer.submit(move |s| s.remove(&ids, now)).await
+    }
+    /// Names of files that were given up and may still be there.
+    pub async fn to_unlink(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|s| s.to_unlink()).await
+    }
+    /// These files are gone.
+    pub async fn unlinked(&self, names: Vec<String>) -> Result<(), LedgerError> {
+        self.writer.submit(move |s| s.unlinked(&names)).await
     }
     /// Names of all spool files that rows still need (not removed, not missing).
     pub async fn spool_names(&self) -> Result<Vec<(InstanceId, String)>, LedgerError> {
         self.read(|s| s.spool_names()).await
     }
     /// The spool file of a row is missing: the row is marked, its open deliveries become dead, with a `missing` event
-    /// (`removed`, if all its deliveries had ended well: then the daemon was killed as it removed the file).
+    /// (`removed`, if all its deliveries had ended well).
     pub async fn missing(&self, id: InstanceId, now: Millis) -> Result<(), LedgerError> {
         self.writer.submit(move |s| s.missing(id, now)).await
     }

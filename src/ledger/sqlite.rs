@@ -177,8 +177,14 @@ impl Store for SqliteStore {
     fn expired(&self, before: Millis, limit: usize) -> Stored<Vec<InstanceRow>> {
         retain::expired(&self.connection, before, limit)
     }
-    fn removed(&self, ids: &[InstanceId], now: Millis) -> Stored<()> {
-        retain::removed(&self.connection, ids, now)
+    fn remove(&self, ids: &[InstanceId], now: Millis) -> Stored<Vec<String>> {
+        retain::remove(&self.connection, ids, now)
+    }
+    fn to_unlink(&self) -> Stored<Vec<String>> {
+        retain::to_unlink(&self.connection)
+    }
+    fn unlinked(&self, names: &[String]) -> Stored<()> {
+        retain::unlinked(&self.connection, names)
     }
     fn spool_names(&self) -> Stored<Vec<(InstanceId, String)>> {
         let mut statement = self.connection.prepare_cached(retain::SPOOL_NAMES)?;

@@ -71,8 +71,12 @@ pub trait Store: Send {
     fn attempted(&self, outcomes: &[Attempt]) -> Stored<()>;
     /// Instances whose files may go.
     fn expired(&self, before: Millis, limit: usize) -> Stored<Vec<InstanceRow>>;
-    /// Files are gone as they should.
-    fn removed(&self, ids: &[InstanceId], now: Millis) -> Stored<()>;
+    /// Files that may go are given up; their names.
+    fn remove(&self, ids: &[InstanceId], now: Millis) -> Stored<Vec<String>>;
+    /// Names of files that were given up and are not unlinked yet.
+    fn to_unlink(&self) -> Stored<Vec<String>>;
+    /// They are unlinked.
+    fn unlinked(&self, names: &[String]) -> Stored<()>;
     /// Files that rows need.
     fn spool_names(&self) -> Stored<Vec<(InstanceId, String)>>;
     /// A file is gone as it should not.

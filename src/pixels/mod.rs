@@ -1,6 +1,7 @@
 //! A DICOM file, PNG or JPEG → one grey plane as displayed, at about the size that the network needs.
 //!
 //! ```text
+//! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
 //! decode     encapsulated pixels → stored values: rle, codestream (what a codestream claims), codecs of the registry
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
@@ -9,8 +10,10 @@
 //! ```
 //!
 //! The order is that of PS3.4 N.2 (modality, VOI, presentation), with the averaging in between: a plane of some hundred
-//! pixels is all that is ever held in floats. Memory is bounded by [`MAX_PIXELS`], whatever the file says.
+//! pixels is all that is ever held in floats. Memory is bounded by [`MAX_PIXELS`] for an image,
+//! and for all that are being decoded by a budget of 1 GiB, whatever the files say.
 
+mod budget;
 mod codestream;
 mod decode;
 mod display;
@@ -110,6 +113,7 @@ fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, P
         }
         Source::Memory(bytes) => average(&mut bytes.as_slice(), *columns, *rows, layout)?,
         Source::Fragments { offset, length } => {
+            let _share = budget::share((columns * rows) as u64);
             let encoded = decode::fragments(&mut file, *offset, *length, &image)?;
             let raw = decode::decode(encoded, &image, wanted)?;
             average(&mut raw.bytes.as_slice(), raw.columns, raw.rows, &raw.layout)?

@@ -62,7 +62,7 @@ fn says(seen: &Seen<'_>, region: Region, rules: &Rules) -> (Says, String) {
         Tag::Term { .. } | Tag::General(_) | Tag::Unknown(_) if same_as(seen.tag, &tag, region, rules) => Says::Synonym,
         Tag::Term { term, .. } => beside(term, region),
         Tag::Empty => Says::Empty,
-        Tag::General(_) => Says::General,
+        Tag::General(term) => beside(term, region),
         Tag::Unknown(_) => Says::Unreadable,
     };
     let Some(code) = seen.anatomic_region.filter(|code| !code.value.trim().is_empty()) else {
@@ -70,7 +70,6 @@ fn says(seen: &Seen<'_>, region: Region, rules: &Rules) -> (Says, String) {
     };
     let by_code = match anatomy::term_of_code(&code.scheme, &code.value) {
         Some(term) if term == region.term() || same_as_term(term, region, rules) => Says::Right,
-        Some(term) if anatomy::is_general(term) => Says::General,
         Some(term) => beside(term, region),
         None => Says::Unreadable,
     };
@@ -89,7 +88,11 @@ fn says(seen: &Seen<'_>, region: Region, rules: &Rules) -> (Says, String) {
 }
 
 fn beside(term: &str, region: Region) -> Says {
-    if anatomy::is_neighbour(region, term) { Says::Neighbour } else { Says::Other }
+    match term {
+        _ if anatomy::is_neighbour(region, term) => Says::Neighbour,
+        _ if anatomy::is_general(term) => Says::General,
+        _ => Says::Other,
+    }
 }
 
 /// Does the site take the tag as one with the region?

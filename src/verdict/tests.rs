@@ -82,7 +82,10 @@ fn one_image_beside_every_sort_of_tag() {
     ] {
         assert_eq!(outcome(&[(knee(0.97), tag)]), (kind, KNEE, write), "{tag:?}");
     }
-    assert_eq!(outcome(&[(pelvis(), "HIP")]), (Kind::Neighbour, Some(Region::Pelvis), None));
+    for tag in ["HIP", "WHOLE SPINE", "BABYGRAM", "WHOLEBODY", "TRUNK"] {
+        assert_eq!(outcome(&[(pelvis(), tag)]), (Kind::Neighbour, Some(Region::Pelvis), None), "{tag}");
+    }
+    assert_eq!(outcome(&[(knee(0.97), "WHOLEBODY")]), (Kind::Corrected, KNEE, KNEE));
 }
 
 #[test]

@@ -116,8 +116,8 @@ async fn only_an_instance_whose_deliveries_have_all_ended_well_expires() {
     let expired = b.ledger.expired(12_001, 10).await.unwrap();
     assert_eq!(expired.iter().map(|i| i.id).collect::<Vec<_>>(), [id]);
 
-    b.ledger.removed(vec![id], 13_000).await.unwrap();
-    b.ledger.removed(vec![id], 13_500).await.unwrap();
+    b.ledger.remove(vec![id], 13_000).await.unwrap();
+    b.ledger.remove(vec![id], 13_500).await.unwrap();
     assert!(b.ledger.expired(Millis::MAX, 10).await.unwrap().is_empty());
     assert!(b.ledger.spool_names().await.unwrap().iter().all(|(i, _)| *i != id));
     assert_eq!(b.kinds("1.1.1").await.iter().filter(|k| *k == "removed").count(), 1);
