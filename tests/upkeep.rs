@@ -155,7 +155,7 @@ async fn retention_takes_what_is_delivered_and_old_and_a_crash_in_between_brings
     b.delivered(delivered).await;
     b.received(&open).await;
     // The crash: the row is given up, the file is still there.
-    assert_eq!(b.ledger.remove(vec![delivered], now()).await.unwrap(), [old.clone()]);
+    assert_eq!(b.ledger.remove(vec![delivered], now()).await.unwrap(), vec![old.clone()]);
     assert!(b.spool.path(&old).unwrap().exists());
     assert_eq!(b.reconcile().await, Reconciled::default(), "not adopted again");
     assert!(!b.spool.path(&old).unwrap().exists());

@@ -69,6 +69,7 @@ pub fn run(args: Args, config: PathBuf) -> ExitCode {
         collect(path, DEEPEST, &mut files, &mut tell);
     }
     let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["path", "region", "score", "BodyPartExamined", "verdict", "best outside"]);
     let mut rows = 0;
     for part in files.chunks(BATCH) {

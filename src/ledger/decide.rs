@@ -17,6 +17,10 @@ pub const DUE_SERIES: &str = "SELECT s.id, s.uid, s.verdict, s.chosen, s.study_i
 /// When the next is due.
 pub const NEXT_SERIES: &str = "SELECT due_at FROM series INDEXED BY series_due WHERE undecided > 0 AND unlooked = 0 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
 
+/// Series that are due later than any that is entered now could be.
+pub const SERIES_TOO_LATE: &str = "UPDATE series SET due_at = ?1 WHERE id IN \
+    (SELECT id FROM series INDEXED BY series_due WHERE undecided > 0 AND unlooked = 0 AND due_at > ?2)";
+
 /// The undecided instances of a series.
 pub fn undecided_sql() -> String {
     format!(
@@ -97,6 +101,11 @@ fn union(to: &mut Vec<String>, from: Vec<String>) {
 /// See [`super::Ledger::next_series_due`].
 pub fn next_series_due(c: &Connection) -> Stored<Option<Millis>> {
     Ok(c.prepare_cached(NEXT_SERIES)?.query_row([], |r| r.get(0)).optional()?)
+}
+
+/// See [`super::Ledger::clock_went_back`].
+pub fn clock_went_back(c: &Connection, now: Millis, settle_max: Millis) -> Stored<u64> {
+    Ok(c.prepare_cached(SERIES_TOO_LATE)?.execute(params![now, now.saturating_add(settle_max)])? as u64)
 }
 
 /// See [`super::Ledger::decided`].

@@ -141,6 +141,11 @@ impl Ledger {
     pub async fn next_series_due(&self) -> Result<Option<Millis>, LedgerError> {
         self.read(|s| s.next_series_due()).await
     }
+    /// The clock may have been set back: series that are due later than `settle_max` from `now`, which nothing received now
+    /// could be, are due now. Returns how many. To be called now and then.
+    pub async fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Result<u64, LedgerError> {
+        self.writer.submit(move |s| s.clock_went_back(now, settle_max)).await
+    }
     /// Series verdict, overlays, deliveries (also those added to earlier series of the study), events; one transaction.
     /// A (instance, destination) pair that exists already is left alone.
     pub async fn decided(&self, decision: Decision) -> Result<(), LedgerError> {
@@ -163,6 +168,44 @@ impl Ledger {
     pub async fn next_delivery_due(&self, destination: &str) -> Result<Option<Millis>, LedgerError> {
         let destination = destination.to_owned();
         self.read(move |s| s.next_delivery_due(&destination)).await
+    }
+    /// The destinations for which deliveries are queued, configured or not. Costs one look-up for each of them.
+    pub async fn queued_destinations(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|s| s.queued_destinations()).await
+    }
+    /// The clock may have been set back: deliveries to `destination` that are due after `latest`, the latest that its
+    /// settings allow, are due now. Returns how many.
+    pub async fn bring_forward(&self, destination: &str, now: Millis, latest: Millis) -> Result<u64, LedgerError> {
+        let mut count = 0;
+        loop {
+            let destination = destination.to_owned();
+            let some =
+                self.writer.submit(move |s| s.bring_forward(&destination, now, latest.max(now), HANDFUL)).await?;
+            count += some;
+            if some < HANDFUL as u64 {
+                return Ok(count);
+            }
+        }
+    }
+    /// Deliveries to `destination` that were queued at `before` or earlier, but those in `busy`, become dead letters because
+    /// of `why`; no attempt is counted. Returns how many. One look at the destination's queue for each handful.
+    pub async fn give_up_old(
+        &self,
+        destination: &str,
+        before: Millis,
+        busy: &[DeliveryId],
+        why: &str,
+        now: Millis,
+    ) -> Result<u64, LedgerError> {
+        let mut count = 0;
+        loop {
+            let (name, busy, why) = (destination.to_owned(), busy.to_owned(), why.to_owned());
+            let old = self.read(move |s| s.too_old(&name, before, HANDFUL, &busy)).await?;
+            if old.is_empty() {
+                return Ok(count);
+            }
+            count += self.writer.submit(move |s| s.give_up(&old, &why, now)).await?;
+        }
     }
     /// The outcome of attempts, with their events; one transaction.
     pub async fn attempted(&self, outcomes: Vec<Attempt>) -> Result<(), LedgerError> {

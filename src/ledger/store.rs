@@ -45,6 +45,8 @@ pub trait Store: Send {
     fn due_series(&self, now: Millis, limit: usize) -> Stored<Vec<SeriesJob>>;
     /// When the next series is due.
     fn next_series_due(&self) -> Stored<Option<Millis>>;
+    /// Series that are due later than `settle_max` from `now` are due now; how many.
+    fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Stored<u64>;
     /// Enters a decision.
     fn decided(&self, decision: &Decision) -> Stored<()>;
     /// Deliveries to attempt.
@@ -57,6 +59,14 @@ pub trait Store: Send {
     ) -> Stored<Vec<DeliveryJob>>;
     /// When the next delivery is due.
     fn next_delivery_due(&self, destination: &str) -> Stored<Option<Millis>>;
+    /// Destinations of queued deliveries.
+    fn queued_destinations(&self) -> Stored<Vec<String>>;
+    /// Makes up to `limit` deliveries that are due after `latest` due now; how many.
+    fn bring_forward(&self, destination: &str, now: Millis, latest: Millis, limit: usize) -> Stored<u64>;
+    /// Up to `limit` queued deliveries that were entered at `before` or earlier.
+    fn too_old(&self, destination: &str, before: Millis, limit: usize, busy: &[DeliveryId]) -> Stored<Vec<DeliveryId>>;
+    /// Queued deliveries become dead letters without an attempt; how many.
+    fn give_up(&self, ids: &[DeliveryId], why: &str, now: Millis) -> Stored<u64>;
     /// Enters attempts.
     fn attempted(&self, outcomes: &[Attempt]) -> Stored<()>;
     /// Instances whose files may go.

@@ -258,8 +258,8 @@ pub struct InstanceLife {
 pub struct Event {
     /// When.
     pub at: Millis,
-    /// `association`, `rejected`, `received`, `adopted`, `looked`, `verdict`, `correction`, `routed`, `delivered`, `retry`,
-    /// `dead`, `dropped`, `removed`, `missing`, `refused` (a C-STORE answered with a failure), …
+    /// `association`, `rejected`, `received`, `adopted`, `looked`, `verdict`, `correction`, `routed`, `unrouted`, `delivered`,
+    /// `retry`, `dead`, `dropped`, `removed`, `missing`, `refused` (a C-STORE answered with a failure), …
     pub kind: String,
     /// (0008,0018) or empty.
     #[serde(default)]

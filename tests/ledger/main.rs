@@ -139,6 +139,20 @@ impl Bench {
         id
     }
 
+    /// That many deliveries to `archive`, queued at 1002.
+    pub async fn long_queue(&self, count: i64) {
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..count {
+            let ledger = self.ledger.clone();
+            calls.spawn(async move {
+                let id = ledger.received(new(&format!("1.1.{n}"), n)).await.unwrap();
+                ledger.looked(id, scored(), n).await.unwrap();
+            });
+        }
+        calls.join_all().await;
+        self.ledger.decided(decision(&self.job(Millis::MAX).await, &["archive"], 1002)).await.unwrap();
+    }
+
     /// The only due series.
     pub async fn job(&self, now: Millis) -> SeriesJob {
         let mut jobs = self.ledger.due_series(now, 10).await.unwrap();
