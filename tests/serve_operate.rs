@@ -109,8 +109,9 @@ fn a_reload_mends_a_destination_and_keeps_the_queue_of_one_that_is_gone() {
     router.signal("HUP");
     wait_for("the reload is logged", || reloads(1));
     wait_for("the mended destination gets them", || archive.uids().len() == 2);
-    let queue = site.json(&["queue", "list", "--json"]);
-    assert!(queue.len() == 2 && queue.iter().all(|row| row["destination"] == "other"), "nothing is lost: {queue:?}");
+    let queue = || site.json(&["queue", "list", "--json"]);
+    wait_for("their deliveries have ended", || queue().len() == 2);
+    assert!(queue().iter().all(|row| row["destination"] == "other"), "nothing is lost: {:?}", queue());
 
     // It comes back, elsewhere.
     site.tables.clear();
