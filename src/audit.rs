@@ -18,7 +18,7 @@ pub enum Weight {
 /// The weight of an event, by its kind.
 pub fn weight(kind: &str) -> Weight {
     match kind {
-        "dead" | "missing" | "unrouted" | "quarantined" => Weight::Error,
+        "dead" | "missing" | "unrouted" | "unroutable" | "quarantined" => Weight::Error,
         "retry" | "refused" | "rejected" | "aborted" | "dropped" | "adopted" | "untouched" => Weight::Warn,
         _ => Weight::Info,
     }

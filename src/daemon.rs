@@ -5,17 +5,19 @@ use crate::config::Config;
 use crate::decide::DecideStage;
 use crate::deliver::Deliver;
 use crate::ledger::{self, Event, Ledger, LedgerError};
-use crate::look::LookStage;
+use crate::look::{LookStage, Suspects};
 use crate::model::{Classifier, ModelError};
 use crate::notify;
 use crate::receive::{Listener, Router};
 use crate::spool::{Spool, SpoolError};
 use crate::upkeep::{self, UpkeepError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// Why the daemon cannot start or stopped badly.
@@ -64,14 +66,21 @@ pub struct Daemon {
 
 impl Daemon {
     /// Opens spool and ledger, reconciles them, loads the network and starts the stages.
-    pub async fn start(config: Config) -> Result<Daemon, DaemonError> {
+    ///
+    /// `accept_missing`: start although the whole spool is gone (see [`upkeep::reconcile`]).
+    ///
+    /// # Errors
+    /// Any [`DaemonError`]; nothing has been received then.
+    pub async fn start(config: Config, accept_missing: bool) -> Result<Daemon, DaemonError> {
         let state = config.node.state_dir.clone();
-        std::fs::create_dir_all(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
+        state_dir(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
         let spool = Spool::open(&state)?;
         let ledger = Ledger::open_telling(&state.join(ledger::FILE), audit::tell)?;
+        let suspects =
+            Suspects::open(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
         let classifier = Arc::new(Classifier::load(&config.classify.model, config.classify.device)?);
         info!(model = classifier.hash(), device = classifier.device_name(), "the network is loaded");
-        upkeep::reconcile(&spool, &ledger, &config).await?;
+        upkeep::reconcile(&spool, &ledger, &config, accept_missing).await?;
 
         let (config_tx, config_rx) = watch::channel(Arc::new(config));
         let [(receive_tx, receive_rx), (decide_tx, decide_rx), (deliver_tx, deliver_rx)] =
@@ -90,6 +99,7 @@ impl Daemon {
             ledger: ledger.clone(),
             spool: spool.clone(),
             classifier: classifier.clone(),
+            suspects,
             received,
             looked: looked.clone(),
         };
@@ -141,10 +151,10 @@ impl Daemon {
         self.ledger.event(Event::new("reloaded", serde_json::Value::Null)).await
     }
 
-    /// True once a stage has ended though nobody asked it to: the daemon must not go on half alive.
+    /// Returns once a stage or the ledger's writer has ended though nobody asked it to: the daemon must not go on half alive.
     pub async fn failed(&mut self) {
         loop {
-            if self.stages.iter().flatten().any(JoinHandle::is_finished) {
+            if self.ledger.is_closed() || self.stages.iter().flatten().any(JoinHandle::is_finished) {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -157,12 +167,13 @@ impl Daemon {
         self.watchdog.abort();
         for (signal, stages) in self.stop.iter().zip(self.stages) {
             signal.send_replace(true);
+            let until = Instant::now() + bound;
             for stage in stages {
                 let abort = stage.abort_handle();
-                match tokio::time::timeout(bound, stage).await {
+                match tokio::time::timeout_at(until, stage).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
-                        error!(%error, "a stage ended badly; what it had not finished goes on at the next start")
+                        error!(%error, "a stage ended badly; what it had not finished goes on at the next start");
                     }
                     Err(_) => {
                         abort.abort();
@@ -173,8 +184,8 @@ impl Daemon {
                 }
             }
         }
-        self.ledger.event(Event::new("stopped", serde_json::Value::Null)).await?;
-        self.ledger.close().await
+        let told = self.ledger.event(Event::new("stopped", serde_json::Value::Null)).await;
+        self.ledger.close().await.and(told)
     }
 }
 
@@ -182,4 +193,14 @@ impl Daemon {
 async fn rung(mut signal: watch::Receiver<bool>) {
     // The sender is gone only when the daemon is: that ends it as well.
     let _ = signal.wait_for(|stop| *stop).await;
+}
+
+/// The state folder holds images of patients: for our user alone. Its name in the folder above is synced as well.
+fn state_dir(path: &Path) -> std::io::Result<()> {
+    if !path.exists() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }

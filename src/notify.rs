@@ -29,18 +29,20 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("finishing what is on the wire")]);
 }
 
-/// Feeds the watchdog at half its period, but only while the ledger answers: a daemon that can write nothing down is dead.
+/// Feeds the watchdog several times in its period, but only while the ledger's writer answers: a daemon that can write nothing down is
+/// dead.
 ///
 /// Returns at once where systemd asks for no watchdog.
 pub async fn watchdog(ledger: Ledger) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
-    let half = period / 2;
+    // A slow answer and the pause behind it stay within half the period.
+    let quarter = period / 4;
     loop {
-        match tokio::time::timeout(half, ledger.ping()).await {
+        match tokio::time::timeout(quarter, ledger.ping()).await {
             Ok(Ok(())) => tell(&[NotifyState::Watchdog]),
             Ok(Err(error)) => error!(%error, "the ledger does not answer: the watchdog is not fed"),
-            Err(_) => error!("the ledger has not answered for {half:?}: the watchdog is not fed"),
+            Err(_) => error!("the ledger has not answered for {quarter:?}: the watchdog is not fed"),
         }
-        tokio::time::sleep(half.max(Duration::from_millis(100))).await;
+        tokio::time::sleep(quarter.max(Duration::from_millis(100))).await;
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
@@ -29,21 +30,31 @@ pub enum TelemetryError {
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Begins to log to standard error. `RUST_LOG`, where set, wins over the configuration.
+/// Begins to log to standard error. `RUST_LOG`, where set, wins over the configuration. What was logged is written out when the
+/// guard is dropped.
+///
+/// A thread of its own writes: a log that is full, closed or stalled costs lines (counted by nobody but the ledger, which has the
+/// events all the same) and never holds an instance up.
 ///
 /// # Errors
 /// A filter that cannot be read; a second beginning.
-pub fn start(log: &Log) -> Result<(), TelemetryError> {
+pub fn start(log: &Log) -> Result<WorkerGuard, TelemetryError> {
     let level = std::env::var("RUST_LOG").ok().filter(|l| !l.is_empty()).unwrap_or_else(|| log.level.clone());
     let filter = EnvFilter::try_new(&level).map_err(|source| TelemetryError::Filter { level, source })?;
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false)
+        // The default complains on standard error about a standard error that cannot be written, and panics.
+        .log_internal_errors(false);
     match log.format {
         LogFormat::Text => {
             tracing::subscriber::set_global_default(base.with_ansi(std::io::stderr().is_terminal()).finish())?;
         }
         LogFormat::Json => tracing::subscriber::set_global_default(base.event_format(JsonLine).finish())?,
     }
-    Ok(())
+    Ok(guard)
 }
 
 /// One JSON object a line: `timestamp`, `level`, `message`, and the fields.

@@ -1,7 +1,7 @@
 //! What keeps spool and ledger of one mind: reconciliation at start, retention while running.
 
 use crate::config::Config;
-use crate::dataset::{Facts, file_meta};
+use crate::dataset::{DatasetError, Facts, file_meta};
 use crate::ledger::{Event, Ledger, LedgerError, NewInstance, Source, now};
 use crate::spool::{Spool, SpoolError};
 use std::collections::HashSet;
@@ -9,8 +9,11 @@ use std::io::{BufReader, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+/// So many rows without a single file are not a loss but a disk that is not mounted.
+const SUSPICIOUS: usize = 10;
 /// How many files retention removes before it lets others write.
 const REMOVE_AT_ONCE: usize = 500;
 /// How often retention looks, at the least and (for a retention that is as short) at the most.
@@ -26,6 +29,23 @@ pub enum UpkeepError {
     /// See [`LedgerError`].
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The ledger knows many files, and there is none.
+    #[error(
+        "the spool is empty, but the ledger knows {rows} files in it: is its disk mounted? If they are really gone, start once with \
+         --accept-missing: their deliveries become dead letters"
+    )]
+    Empty {
+        /// How many.
+        rows: usize,
+    },
+    /// An orphan cannot be read from the disk now.
+    #[error("spool file {name} has no ledger row and cannot be read: {reason}; mend the disk, or move the file away")]
+    Orphan {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        reason: String,
+    },
 }
 
 /// What reconciliation found.
@@ -42,26 +62,46 @@ pub struct Reconciled {
 }
 
 /// Brings spool and ledger together after a crash. Run before anything is received.
-pub async fn reconcile(spool: &Spool, ledger: &Ledger, config: &Config) -> Result<Reconciled, UpkeepError> {
+///
+/// # Errors
+/// [`UpkeepError::Empty`] unless `accept_missing`; the disk or the ledger fails.
+pub async fn reconcile(
+    spool: &Spool,
+    ledger: &Ledger,
+    config: &Config,
+    accept_missing: bool,
+) -> Result<Reconciled, UpkeepError> {
     let mut found = Reconciled { swept: spool.sweep()?, ..Reconciled::default() };
+    unlink(spool, ledger, ledger.to_unlink().await?).await?;
+    let given_up: HashSet<String> = ledger.to_unlink().await?.into_iter().collect();
     let rows = ledger.spool_names().await?;
     let files: HashSet<String> = spool.scan()?.into_iter().collect();
-    for (id, name) in &rows {
-        if !files.contains(name) {
-            ledger.missing(*id, now()).await?;
-            found.missing += 1;
+    if files.is_empty() && rows.len() >= SUSPICIOUS && !accept_missing {
+        return Err(UpkeepError::Empty { rows: rows.len() });
+    }
+    let lost: Vec<_> = rows.iter().filter(|(_, name)| !files.contains(name)).map(|(id, _)| *id).collect();
+    found.missing = lost.len();
+    for some in lost.chunks(REMOVE_AT_ONCE) {
+        // Side by side: the ledger commits them together.
+        let mut calls = JoinSet::new();
+        for id in some.iter().copied() {
+            let ledger = ledger.clone();
+            calls.spawn(async move { ledger.missing(id, now()).await });
+        }
+        for done in calls.join_all().await {
+            done?;
         }
     }
-    let known: HashSet<&String> = rows.iter().map(|(_, name)| name).collect();
+    let known: HashSet<&String> = rows.iter().map(|(_, name)| name).chain(&given_up).collect();
     for name in files.iter().filter(|name| !known.contains(name)) {
         match adopt(spool, name, config) {
             Ok(new) => {
                 ledger.received(new).await?;
                 found.adopted += 1;
             }
-            Err(reason) => {
+            Err(Orphan::Disk(reason)) => return Err(UpkeepError::Orphan { name: name.clone(), reason }),
+            Err(Orphan::Broken(reason)) => {
                 let to = spool.quarantine(name)?;
-                warn!(file = %to.display(), reason, "a spool file without a ledger row cannot be read: moved to quarantine");
                 let detail = serde_json::json!({ "file": to, "reason": reason });
                 ledger.event(Event::new("quarantined", detail)).await?;
                 found.quarantined += 1;
@@ -74,15 +114,41 @@ pub async fn reconcile(spool: &Spool, ledger: &Ledger, config: &Config) -> Resul
     Ok(found)
 }
 
+/// Why an orphan cannot be adopted.
+enum Orphan {
+    /// The disk failed: the file may be sound.
+    Disk(String),
+    /// It is no object that we would have answered 0000 for.
+    Broken(String),
+}
+
+impl From<DatasetError> for Orphan {
+    fn from(error: DatasetError) -> Orphan {
+        if error.is_io() { Orphan::Disk(error.to_string()) } else { Orphan::Broken(error.to_string()) }
+    }
+}
+
+impl From<std::io::Error> for Orphan {
+    fn from(error: std::io::Error) -> Orphan {
+        Orphan::Disk(error.to_string())
+    }
+}
+
+impl From<SpoolError> for Orphan {
+    fn from(error: SpoolError) -> Orphan {
+        Orphan::Disk(error.to_string())
+    }
+}
+
 /// Reads what the ledger needs from an orphan; its source stands in the file meta group.
-fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, String> {
-    let file = spool.open_file(name).map_err(|e| e.to_string())?;
-    let size = file.metadata().map_err(|e| e.to_string())?.len();
+fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, Orphan> {
+    let file = spool.open_file(name)?;
+    let size = file.metadata()?.len();
     let mut reader = BufReader::new(file);
-    let (meta, dataset_offset) = file_meta::read_file_meta(&mut reader).map_err(|e| e.to_string())?;
-    reader.seek(SeekFrom::Start(dataset_offset)).map_err(|e| e.to_string())?;
+    let (meta, dataset_offset) = file_meta::read_file_meta(&mut reader)?;
+    reader.seek(SeekFrom::Start(dataset_offset))?;
     let length = size.saturating_sub(dataset_offset);
-    let facts = Facts::read(&mut reader, length, &meta.transfer_syntax_uid).map_err(|e| e.to_string())?;
+    let facts = Facts::read(&mut reader, length, &meta.transfer_syntax_uid)?;
     Ok(NewInstance {
         spool_name: name.to_owned(),
         file_size: size,
@@ -111,7 +177,13 @@ pub async fn retain(
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
-        let keep = config.borrow().retention.delivered;
+        let (keep, settle_max) = {
+            let config = config.borrow();
+            (config.retention.delivered, config.classify.settle_max.as_millis() as i64)
+        };
+        if let Err(error) = ledger.clock_went_back(now(), settle_max).await {
+            warn!(%error, "cannot look for series that wait for a time far ahead");
+        }
         let more = match remove_expired(&spool, &ledger, now() - keep.as_millis() as i64).await {
             Ok(removed) => removed == REMOVE_AT_ONCE,
             Err(error) => {
@@ -121,28 +193,50 @@ pub async fn retain(
         };
         if !more {
             tokio::select! {
-                _ = stop.changed() => {}
+                () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
                 () = tokio::time::sleep(keep.clamp(AT_MOST_EVERY, EVERY)) => {}
             }
         }
     }
 }
 
-/// One round of retention; returns how many instances were removed.
+/// One round of retention; returns how many instances were given up.
+///
+/// The rows are told first, in one transaction with a list of what is to be unlinked: so a late series of the study that comes in
+/// between finds the file gone instead of losing it, and a crash leaves names on the list and no orphans. A file that cannot be
+/// unlinked stays on the list and holds nothing up.
+///
+/// # Errors
+/// The ledger fails.
 pub async fn remove_expired(spool: &Spool, ledger: &Ledger, before: i64) -> Result<usize, UpkeepError> {
     let rows = ledger.expired(before, REMOVE_AT_ONCE).await?;
-    if rows.is_empty() {
-        return Ok(0);
+    if !rows.is_empty() {
+        ledger.remove(rows.iter().map(|r| r.id).collect(), now()).await?;
     }
-    let (spool, names) = (spool.clone(), rows.iter().map(|r| r.spool_name.clone()).collect::<Vec<_>>());
-    // Rows first say that the file is gone, then it goes: a crash between leaves an orphan, which would be delivered again.
-    // So the other way about: files first; reconciliation knows that a missing file whose deliveries have ended was removed.
-    let gone = tokio::task::spawn_blocking(move || names.iter().try_for_each(|name| spool.remove(name))).await;
-    match gone {
-        Ok(result) => result?,
-        Err(_) => return Ok(0),
+    let names = ledger.to_unlink().await?;
+    if !names.is_empty() {
+        unlink(spool, ledger, names).await?;
     }
-    let count = rows.len();
-    ledger.removed(rows.into_iter().map(|r| r.id).collect(), now()).await?;
-    Ok(count)
+    Ok(rows.len())
+}
+
+/// Unlinks files that were given up, and strikes those that are gone off the list.
+async fn unlink(spool: &Spool, ledger: &Ledger, names: Vec<String>) -> Result<(), UpkeepError> {
+    let spool = spool.clone();
+    let gone = tokio::task::spawn_blocking(move || {
+        let gone = |name: &String| match spool.remove(name) {
+            Ok(()) => true,
+            Err(error) => {
+                warn!(%error, "a file that retention gave up cannot be removed; trying again");
+                false
+            }
+        };
+        names.into_iter().filter(gone).collect::<Vec<_>>()
+    });
+    if let Ok(gone) = gone.await
+        && !gone.is_empty()
+    {
+        ledger.unlinked(gone).await?;
+    }
+    Ok(())
 }

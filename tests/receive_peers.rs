@@ -4,6 +4,9 @@
 #[path = "support/receiving/mod.rs"]
 mod support;
 
+#[path = "support/local.rs"]
+mod local;
+
 use radroute::receive::sink::{Options, Sink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -87,16 +90,16 @@ fn dcmsend_sends_what_it_has() {
 #[test]
 fn pynetdicom_sends() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/receiving/send.py");
-    let there = Command::new("python3").args(["-c", "import pydicom, pynetdicom"]).output();
+    let there = Command::new(local::python()).args(["-c", "import pydicom, pynetdicom"]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: python3 with pydicom and pynetdicom is not installed");
+        eprintln!("SKIPPED: a Python with pydicom and pynetdicom is not installed");
         return;
     }
     for (syntax, pdu) in [(EXPLICIT, "16382"), (IMPLICIT, "0"), (DEFLATED, "4096"), (JPEG_LOSSLESS, "131072")] {
         let node = Node::start(|_| {});
         let dir = tempfile::tempdir().unwrap();
         let sent = files(dir.path(), syntax, 2);
-        let output = run(Command::new("python3")
+        let output = run(Command::new(local::python())
             .args([script, &node.addr.port().to_string(), pdu])
             .args(sent.iter().map(|(_, path)| path)));
         assert_eq!(

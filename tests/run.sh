@@ -12,7 +12,7 @@ step() { printf '\n── %s\n' "$*"; }
 install_peers() {
   local want=() package sudo=
   command -v apt-get >/dev/null || { echo "no apt-get here: tests whose peers are missing will skip"; return 0; }
-  for package in dcmtk dicom3tools orthanc; do
+  for package in dcmtk dicom3tools orthanc python3-venv; do
     dpkg -s "$package" >/dev/null 2>&1 || want+=("$package")
   done
   ((${#want[@]})) || return 0
@@ -51,7 +51,12 @@ step "lints"
 cargo clippy --locked --all-targets -- -D warnings
 
 step "tests"
-cargo test --locked
+mkdir -p target
+cargo test --locked -- --show-output 2>&1 | tee target/tests.log
+skipped=$(grep -c '^SKIPPED' target/tests.log || true)
+echo
+echo "$skipped tests said that they skipped:"
+grep '^SKIPPED' target/tests.log | sort | uniq -c || true
 
 step "shipped configurations"
 for file in config.toml docs/examples/*.toml; do

@@ -284,6 +284,52 @@ fn beyond_the_limit_of_associations_the_reject_is_transient() {
 }
 
 #[test]
+fn one_address_cannot_take_all_associations() {
+    let Some(mut site) = Site::with_archive(1) else { return };
+    site.listen += "max_associations = 8\nmax_associations_per_peer = 1\n";
+    let router = site.start();
+    let first = modality(&router);
+    match Modality::associate(router.port, "MODALITY", "RADROUTE", &BOTH).unwrap() {
+        Err(rejected) => assert_eq!((rejected.result, rejected.source), (2, 3), "{rejected:?}"),
+        Ok(_) => panic!("a second association from the same address was accepted"),
+    }
+    first.release().unwrap();
+}
+
+#[test]
+fn a_command_without_end_is_cut_off() {
+    let archive = Archive::start();
+    let Some(site) = Site::with_archive(archive.port) else { return };
+    let router = site.start();
+    let before = router.peak_memory();
+    let mut modality = modality(&router);
+    let context = modality.context(CT, EXPLICIT);
+    let fragment = pdv(context, 1, &[0; 60_000]);
+    for _ in 0..500 {
+        let _ = write_pdu(&mut modality.stream, 4, &fragment);
+    }
+    modality.wait_closed().unwrap();
+    let grown = router.peak_memory() - before;
+    assert!(grown < 16 << 20, "{grown} bytes more for 30 MB of a command");
+    works(&router, &archive, &Object::slice(39, 0));
+}
+
+#[test]
+fn contexts_are_judged_one_by_one() {
+    let Some(site) = Site::with_archive(1) else { return };
+    let router = site.start();
+    const FIND: &str = "1.2.840.10008.5.1.4.1.2.1.1";
+    const J2K: &str = "1.2.840.10008.1.2.4.90";
+    const JPEG_XL: &str = "1.2.840.10008.1.2.4.110";
+    let mut contexts = vec![(FIND, EXPLICIT), (VERIFICATION, EXPLICIT), (CT, J2K), (CT, JPEG_XL)];
+    contexts.resize(128, (CT, EXPLICIT));
+    let modality = Modality::connect(router.port, "MODALITY", &contexts).unwrap();
+    assert!(modality.accepted.iter().all(|(_, abstract_syntax, _)| abstract_syntax != FIND), "no storage class");
+    assert_eq!(modality.accepted.len(), 127, "every transfer syntax is taken as it comes");
+    assert!(modality.accepted.iter().all(|(id, a, t)| (a.as_str(), t.as_str()) == contexts[usize::from(id / 2)]));
+}
+
+#[test]
 fn who_may_not_send_is_rejected() {
     let Some(mut site) = Site::with_archive(1) else { return };
     site.tables += "[[peer]]\nae_title = \"XRAY1\"\nnetwork = \"127.0.0.0/8\"\n[[peer]]\nae_title = \"XRAY2\"\nnetwork = \"10.1.0.0/16\"\n";

@@ -84,6 +84,67 @@ fn sighup_reloads_and_keeps_the_old_when_the_new_is_wrong() {
 }
 
 #[test]
+fn a_reload_mends_a_destination_and_keeps_the_queue_of_one_that_is_gone() {
+    let (archive, other) = (Archive::start(), Archive::start());
+    let Some(mut site) = Site::new() else { return };
+    let wrong = peers::free_port();
+    let tables = |site: &mut Site, archive_port: u16, gone: bool| {
+        site.tables.clear();
+        site.destination("archive", archive_port, "");
+        if !gone {
+            site.destination("other", wrong, "");
+        }
+        site.routing = if gone { "default = [\"archive\"]\n" } else { "default = [\"archive\", \"other\"]\n" }.into();
+        site.write();
+    };
+    tables(&mut site, wrong, false);
+    let router = site.start();
+    let objects: Vec<Object> = (0..2).map(|n| Object::slice(56, n)).collect();
+    assert_eq!(wire::send(router.port, "MODALITY", &objects).unwrap(), [0; 2]);
+    wait_for("both queues have both", || site.json(&["queue", "list", "--json"]).len() == 4);
+    let reloads = |n: usize| router.log_text().matches("the new configuration is in force").count() >= n;
+
+    // The address is mended; the other destination is gone from the configuration, with two instances in its queue.
+    tables(&mut site, archive.port, true);
+    router.signal("HUP");
+    wait_for("the reload is logged", || reloads(1));
+    wait_for("the mended destination gets them", || archive.uids().len() == 2);
+    let queue = || site.json(&["queue", "list", "--json"]);
+    wait_for("their deliveries have ended", || queue().len() == 2);
+    assert!(queue().iter().all(|row| row["destination"] == "other"), "nothing is lost: {:?}", queue());
+
+    // It comes back, elsewhere.
+    site.tables.clear();
+    site.destination("archive", archive.port, "");
+    site.destination("other", other.port, "");
+    site.write();
+    router.signal("HUP");
+    wait_for("the reload is logged", || reloads(2));
+    wait_for("it gets what waited for it", || other.uids().len() == 2);
+    wait_for("the queue is empty", || site.json(&["queue", "list", "--json"]).is_empty());
+    assert_eq!(archive.stored().len() + other.stored().len(), 4, "once each");
+}
+
+#[test]
+fn what_has_nowhere_to_go_is_kept_and_told() {
+    let archive = Archive::start();
+    let Some(mut site) = Site::new() else { return };
+    site.destination("archive", archive.port, "");
+    site.tables +=
+        "[[route]]\nname = \"knees\"\nregion = [\"KNEE\"]\nto = [\"archive\"]\n[retention]\ndelivered = \"0s\"\n";
+    let router = site.start();
+    let object = Object::slice(57, 0);
+    assert_eq!(wire::send(router.port, "MODALITY", std::slice::from_ref(&object)).unwrap(), [0]);
+    wait_for("it is an error in the log", || router.events("unrouted").iter().any(|e| e["level"] == "ERROR"));
+    let life = site.json(&["audit", "--json", &object.uid()]);
+    assert!(life.iter().any(|v| v.to_string().contains("unrouted")), "{life:?}");
+    assert_eq!(router.stop().code(), Some(0));
+    let router = site.start();
+    assert_eq!(site.spool_files().0.len(), 1, "kept");
+    drop(router);
+}
+
+#[test]
 fn check_says_every_error_with_its_line() {
     let Some(mut site) = Site::with_archive(1) else { return };
     let good = site.run(&["check"]);

@@ -40,7 +40,7 @@ fn a_late_series_brings_the_earlier_ones_along() {
     let router = site.start();
     let study = uid(60, 1, 1);
     let knee = sample("knee-2").object.as_other(&uid(60, 3, 1), &uid(60, 2, 1), &study, Some("ANKLE"));
-    let hand = sample("hand-2").object.as_other(&uid(60, 3, 2), &uid(60, 2, 2), &study, Some("HAND"));
+    let hand = sample("hand-1").object.as_other(&uid(60, 3, 2), &uid(60, 2, 2), &study, Some("HAND"));
     send(&router, std::slice::from_ref(&knee));
     wait_for("the knee is at lower", || lower.uids() == [knee.uid()]);
     assert!(upper.uids().is_empty());
@@ -94,7 +94,7 @@ fn by_series_each_goes_its_own_way() {
     let router = site.start();
     let study = uid(61, 1, 1);
     let knee = sample("knee-2").object.as_other(&uid(61, 3, 1), &uid(61, 2, 1), &study, Some("KNEE"));
-    let hand = sample("hand-2").object.as_other(&uid(61, 3, 2), &uid(61, 2, 2), &study, Some("HAND"));
+    let hand = sample("hand-1").object.as_other(&uid(61, 3, 2), &uid(61, 2, 2), &study, Some("HAND"));
     let slice = Object::image(objects::CT, &uid(61, 3, 3), &uid(61, 2, 3), &study, 8);
     send(&router, &[knee.clone(), hand.clone(), slice.clone()]);
     wait_for("each has arrived", || {
@@ -113,7 +113,7 @@ fn images_of_one_series_that_disagree_are_a_conflict_and_nothing_is_written() {
     let (series, study) = (uid(62, 2, 1), uid(62, 1, 1));
     let objects = [
         sample("knee-2").object.as_other(&uid(62, 3, 1), &series, &study, None),
-        sample("hand-2").object.as_other(&uid(62, 3, 2), &series, &study, None),
+        sample("hand-1").object.as_other(&uid(62, 3, 2), &series, &study, None),
     ];
     send(&router, &objects);
     wait_for("both arrive", || archive.uids().len() == 2);

@@ -264,7 +264,7 @@ fn told(event: &Event) -> String {
             changes.iter().map(line).collect::<Vec<_>>().join("; ")
         }),
         "untouched" => text("reason").to_owned(),
-        "routed" => {
+        "routed" | "unrouted" => {
             let why =
                 if list("routes").is_empty() { text("because").to_owned() } else { format!("by {}", list("routes")) };
             format!(

@@ -4,6 +4,7 @@ use super::exit;
 use crate::config::{Config, Loaded, Problem, Severity};
 use crate::model::card::Card;
 use serde_json::json;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,13 +27,13 @@ pub fn run(args: Args, path: PathBuf) -> ExitCode {
     };
     let right = problems.iter().all(|p| p.severity == Severity::Warning);
     if args.json {
-        println!("{}", as_json(&path, right, &problems));
+        said(&as_json(&path, right, &problems));
     } else {
         for problem in &problems {
             eprintln!("{}:{problem}", path.display());
         }
         if let (true, Some(loaded)) = (right, &loaded) {
-            println!("{}", summary(&path, loaded));
+            said(&summary(&path, loaded));
         }
     }
     if right { ExitCode::SUCCESS } else { exit::CONFIG.into() }
@@ -49,6 +50,11 @@ fn model(loaded: &Loaded) -> Option<Problem> {
         format!("{} is not there (relative paths start at {here})", weights.display())
     };
     Some(Problem::error(loaded.line("classify.model"), format!("classify.model: {wrong}")))
+}
+
+/// A reader that has gone away is no reason to panic: the exit code says it all.
+fn said(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 fn as_json(config: &Path, right: bool, problems: &[Problem]) -> serde_json::Value {

@@ -11,6 +11,7 @@ use crate::train::metrics::rules;
 use crate::verdict::{self, Look, Mode, Rules, Seen, Verdict};
 use comfy_table::Table;
 use rayon::prelude::*;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,6 +32,9 @@ pub struct Args {
     /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
+    /// With --json: also the scores of the further heads, and the reason of the verdict
+    #[arg(long, requires = "json")]
+    details: bool,
 }
 
 /// How many files are read and classified at once.
@@ -65,6 +69,7 @@ pub fn run(args: Args, config: PathBuf) -> ExitCode {
         collect(path, DEEPEST, &mut files, &mut tell);
     }
     let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["path", "region", "score", "BodyPartExamined", "verdict", "best outside"]);
     let mut rows = 0;
     for part in files.chunks(BATCH) {
@@ -75,7 +80,9 @@ pub fn run(args: Args, config: PathBuf) -> ExitCode {
             match result {
                 Ok(row) if args.json => {
                     // A reader that has gone away wants no more.
-                    if writeln!(io::stdout().lock(), "{}", json(&row)).is_err() {
+                    let mut out = io::stdout().lock();
+                    let written = serde_json::to_writer(&mut out, &line(&row, args.details));
+                    if written.is_err() || writeln!(out).is_err() {
                         return ExitCode::SUCCESS;
                     }
                 }
@@ -83,12 +90,17 @@ pub fn run(args: Args, config: PathBuf) -> ExitCode {
                     table.add_row(cells(&row));
                     rows += 1;
                 }
+                // In a folder much lies about; what was named was meant.
+                Err(why) if why == PixelsError::Foreign.to_string() && !args.paths.contains(path) => {
+                    eprintln!("radroute classify: {} is skipped: {why}", path.display());
+                }
                 Err(why) => tell(path, &why),
             }
         }
     }
     if rows > 0 {
-        println!("{table}");
+        // A reader that has gone away wants no table.
+        let _ = writeln!(io::stdout().lock(), "{table}");
     }
     if failed > 0 { ExitCode::from(exit::DATAERR) } else { ExitCode::SUCCESS }
 }
@@ -218,19 +230,40 @@ fn parted(look: &Look) -> Option<(Scores<'_>, Scores<'_>)> {
     Some(scores.iter().map(|(name, p)| (name.as_str(), *p)).partition(|(name, _)| Region::from_term(name).is_some()))
 }
 
-fn json(row: &Row) -> serde_json::Value {
-    let text = |s: Option<&String>| s.filter(|s| !s.is_empty()).cloned();
-    let parted = parted(&row.look);
-    serde_json::json!({
-        "path": row.path.to_string_lossy(),
-        "sop_instance_uid": text(row.facts.as_ref().map(|f| &f.sop_instance_uid)),
-        "scores": parted.as_ref().map(|p| &p.0),
-        "other": parted.as_ref().map(|p| &p.1),
-        "region": row.verdict.region.map(Region::term),
-        "body_part_examined": text(row.facts.as_ref().map(|f| &f.body_part_examined)),
-        "verdict": row.verdict.kind.name(),
-        "reason": row.verdict.reason,
-    })
+/// One line of `--json`. Numbers are printed as short as they can be read back.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: String,
+    sop_instance_uid: Option<&'a str>,
+    scores: Option<Scores<'a>>,
+    region: Option<&'static str>,
+    body_part_examined: Option<&'a str>,
+    verdict: &'static str,
+    #[serde(flatten)]
+    details: Option<Details<'a>>,
+}
+
+/// What `--details` adds.
+#[derive(Serialize)]
+struct Details<'a> {
+    other: Option<Scores<'a>>,
+    reason: &'a str,
+}
+
+fn line(row: &Row, details: bool) -> Line<'_> {
+    fn text(s: &str) -> Option<&str> {
+        (!s.is_empty()).then_some(s)
+    }
+    let (scores, other) = parted(&row.look).unzip();
+    Line {
+        path: row.path.to_string_lossy().into_owned(),
+        sop_instance_uid: row.facts.as_ref().and_then(|f| text(&f.sop_instance_uid)),
+        scores,
+        region: row.verdict.region.map(Region::term),
+        body_part_examined: row.facts.as_ref().and_then(|f| text(&f.body_part_examined)),
+        verdict: row.verdict.kind.name(),
+        details: details.then_some(Details { other, reason: &row.verdict.reason }),
+    }
 }
 
 fn cells(row: &Row) -> [String; 6] {

@@ -94,8 +94,13 @@ fn io(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> DemoError 
 
 /// Runs the command.
 pub fn run(args: Args, _config: PathBuf) -> ExitCode {
-    let folder =
-        args.keep.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("radroute-demo-{}", std::process::id())));
+    let folder = match folder(args.keep.as_deref()) {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("radroute demo: {error}");
+            return exit::IOERR.into();
+        }
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -118,6 +123,18 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
     }
 }
 
+/// The folder given, else a new one of our own in the temporary folder.
+fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
+    let folder = match keep {
+        Some(keep) => keep.to_owned(),
+        None => std::env::temp_dir().join(format!("radroute-demo-{:016x}", rand::random::<u64>())),
+    };
+    // Not one that somebody else has laid there.
+    let make = if keep.is_some() { std::fs::create_dir_all } else { std::fs::create_dir::<&Path> };
+    make(&folder).map_err(io(folder.display()))?;
+    Ok(folder)
+}
+
 /// True if every sample is where it belongs.
 async fn demo(args: &Args, folder: &Path) -> Result<bool, DemoError> {
     let model = find_model(args.model.as_deref())?;
@@ -131,7 +148,7 @@ async fn demo(args: &Args, folder: &Path) -> Result<bool, DemoError> {
     let ortho = self::archive("ORTHO", folder.join("orthopaedics"), None).await?;
     let config = configuration(folder, &model, archive.local_addr(), ortho.local_addr())?;
     say(args, "an archive, an orthopaedic archive for limbs, and the router: up, on ports of their own");
-    let daemon = Daemon::start(config).await?;
+    let daemon = Daemon::start(config, false).await?;
 
     let (items, _) = send::collect(std::slice::from_ref(&modality)).map_err(DemoError::Said)?;
     let peer = Peer {

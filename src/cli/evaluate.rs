@@ -3,10 +3,11 @@
 use super::exit;
 use crate::config::DeviceChoice;
 use crate::model::Classifier;
-use crate::train::evaluate::evaluate;
+use crate::train::evaluate::{outputs, report};
+use crate::train::judge::{Output, judge};
 use crate::train::manifest::{Manifest, Split};
 use crate::train::metrics::{Called, Judged, Report};
-use crate::train::{Progress, TrainError};
+use crate::train::{Progress, TrainError, write_card};
 use comfy_table::Table;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ pub struct Args {
     /// The part of the manifest to judge on
     #[arg(long, value_enum, default_value = "validation")]
     split: SplitChoice,
+    /// Fit calibration and thresholds anew on these images, and write them to the model's card
+    #[arg(long)]
+    fit: bool,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -65,8 +69,22 @@ fn judged(args: &Args) -> Result<(Classifier, Report, Vec<Judged>), TrainError> 
         SplitChoice::Validation => Split::Validation,
         SplitChoice::Test => Split::Test,
     };
-    let (report, images) = evaluate(&classifier, &manifest, split, &Progress::default())?;
+    let outputs = outputs(&classifier, &manifest, split, &Progress::default())?;
+    let classifier = if args.fit { refit(args, classifier, &outputs)? } else { classifier };
+    let (report, images) = report(&classifier, &outputs);
     Ok((classifier, report, images))
+}
+
+/// Writes the card with what `outputs` say, and loads the model again with it.
+fn refit(args: &Args, classifier: Classifier, outputs: &[Output]) -> Result<Classifier, TrainError> {
+    let mut card = classifier.card().clone();
+    let heads: Vec<String> = card.heads.iter().map(|h| h.name.clone()).collect();
+    let (fitted, report) = judge(outputs, &heads);
+    card.heads = fitted.heads;
+    card.regions = fitted.thresholds;
+    card.metrics = serde_json::to_value(report).map_err(|e| TrainError::Data(e.to_string()))?;
+    write_card(&args.model, &card)?;
+    Ok(Classifier::load(&args.model, DeviceChoice::Auto)?)
 }
 
 fn json(classifier: &Classifier, report: &Report, images: &[Judged]) -> serde_json::Value {
@@ -83,10 +101,17 @@ fn wrong(images: &[Judged]) -> impl Iterator<Item = &Judged> {
         .filter(|j| j.called.map(|r| r.term()) != crate::anatomy::Region::from_term(&j.region).map(|r| r.term()))
 }
 
+/// Without lines between the rows.
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table
+}
+
 fn print(classifier: &Classifier, report: &Report, images: &[Judged]) {
     println!("{} images, model {}, {}\n", report.images, classifier.hash(), classifier.device_name());
     let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.3}"));
-    let mut table = Table::new();
+    let mut table = plain_table();
     table.set_header(["region", "images", "ROC AUC", "sensitivity", "specificity", "accept", "reject"]);
     for (name, r) in &report.regions {
         table.add_row([
@@ -105,14 +130,14 @@ fn print(classifier: &Classifier, report: &Report, images: &[Judged]) {
     line("of neighbouring regions", &report.neighbours);
     line("no radiographs", &report.no_radiograph);
     println!("false corrections in all: {}\n", report.false_corrections);
-    let mut table = Table::new();
+    let mut table = plain_table();
     table.set_header(["is", "called"]);
     for (region, called) in &report.confusion {
         let called: Vec<String> = called.iter().map(|(c, n)| format!("{c} {n}")).collect();
         table.add_row([region.clone(), called.join(", ")]);
     }
     println!("{table}\n");
-    let mut table = Table::new();
+    let mut table = plain_table();
     table.set_header(["wrong or not called", "is", "called", "best heads"]);
     for j in wrong(images) {
         let mut best: Vec<_> = j.scores.iter().collect();

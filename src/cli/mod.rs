@@ -68,7 +68,22 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and version go to standard output and are no error.
+            let code = if said.use_stderr() { exit::USAGE } else { 0 };
+            // Whoever does not read it does not want it.
+            let _ = said.print();
+            return code.into();
+        }
+    };
+    if let Some(given) = &cli.config
+        && !given.exists()
+    {
+        eprintln!("{}: there is no such configuration file", given.display());
+        return exit::CONFIG.into();
+    }
     let config = config_path(cli.config);
     match cli.command {
         Command::Serve(args) => serve::run(args, config),

@@ -7,6 +7,7 @@ use crate::ledger::{DeliveryState, QueueRow, now};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ pub struct Args {
     /// List: an array of rows; retry and drop: how many
     #[arg(long)]
     json: bool,
-    /// Drop what waits for all destinations
+    /// Drop what waits for all destinations without asking for confirmation on a terminal
     #[arg(long)]
     yes: bool,
 }
@@ -43,7 +44,9 @@ enum Action {
 pub fn run(args: Args, config: PathBuf) -> ExitCode {
     with_ledger(&config, async |ledger, config| {
         let destination = args.destination.as_deref();
-        if args.action == Action::Drop && destination.is_none() && !args.yes {
+        // A script knows what it says; a hand may slip.
+        let slip = destination.is_none() && !args.yes && std::io::stdin().is_terminal();
+        if args.action == Action::Drop && slip {
             let words =
                 "drop gives up what waits for every destination: name one with --destination, or confirm with --yes";
             return Err(Failure(exit::USAGE, words.into()));

@@ -117,7 +117,13 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
         return ExitCode::from(exit::IOERR);
     }
     eprintln!("{delivered} of {} delivered to {} at {}", rows.len(), peer.called_ae, peer.address);
-    if delivered == rows.len() { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) }
+    // In a folder much lies about; what was named was meant.
+    let named = skipped.iter().any(|(path, _)| args.paths.contains(path));
+    match delivered == rows.len() {
+        true if named => ExitCode::from(exit::DATAERR),
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(exit::UNAVAILABLE),
+    }
 }
 
 /// On a terminal alone.

@@ -1,31 +1,39 @@
 //! `radroute serve`: the daemon in the foreground, as systemd wants it.
 
 use super::exit;
-use crate::config::Config;
+use crate::config::{Config, Loaded, Problem};
 use crate::daemon::{Daemon, DaemonError};
 use crate::{notify, telemetry};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Arguments of `radroute serve`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Start although all spooled files are gone: their deliveries become dead letters
+    #[arg(long)]
+    accept_missing: bool,
+}
 
 /// Runs the router until SIGTERM or SIGINT; SIGHUP reloads the configuration.
-pub fn run(_: Args, path: PathBuf) -> ExitCode {
-    let config = match Config::load(&path) {
-        Ok(config) => config,
+pub fn run(args: Args, path: PathBuf) -> ExitCode {
+    let Loaded { config, warnings, .. } = match Config::load_with_warnings(&path) {
+        Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("{errors}");
             return exit::CONFIG.into();
         }
     };
-    if let Err(error) = telemetry::start(&config.log) {
-        eprintln!("{error}");
-        return exit::CONFIG.into();
-    }
+    let _log = match telemetry::start(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("{error}");
+            return exit::CONFIG.into();
+        }
+    };
+    tell(&path, &warnings);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -33,14 +41,14 @@ pub fn run(_: Args, path: PathBuf) -> ExitCode {
             return exit::IOERR.into();
         }
     };
-    let code = runtime.block_on(serve(config, &path));
+    let code = runtime.block_on(serve(config, &path, args.accept_missing));
     // Blocking threads may still sit in a decoder; nothing that they hold matters any more.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(config: Config, path: &Path) -> ExitCode {
-    let mut daemon = match Daemon::start(config).await {
+async fn serve(config: Config, path: &Path, accept_missing: bool) -> ExitCode {
+    let mut daemon = match Daemon::start(config, accept_missing).await {
         Ok(daemon) => daemon,
         Err(error) => {
             error!(%error, "radroute cannot start");
@@ -87,9 +95,12 @@ async fn serve(config: Config, path: &Path) -> ExitCode {
 
 async fn reload(daemon: &Daemon, path: &Path) {
     notify::reloading();
-    match Config::load(path) {
-        Ok(new) => match daemon.reload(new).await {
-            Ok(()) => info!(file = %path.display(), "the new configuration is in force"),
+    match Config::load_with_warnings(path) {
+        Ok(Loaded { config, warnings, .. }) => match daemon.reload(config).await {
+            Ok(()) => {
+                tell(path, &warnings);
+                info!(file = %path.display(), "the new configuration is in force");
+            }
             Err(error) => error!(%error, "the reload could not be written to the ledger"),
         },
         Err(errors) => {
@@ -97,4 +108,10 @@ async fn reload(daemon: &Daemon, path: &Path) {
         }
     }
     notify::ready("routing");
+}
+
+fn tell(path: &Path, warnings: &[Problem]) {
+    for warning in warnings {
+        warn!(file = %path.display(), line = warning.line, "{}", warning.message);
+    }
 }

@@ -8,8 +8,8 @@ use crate::ledger::{DecidedInstance, Decision, InstanceRow, SeriesJob, now};
 use crate::model::Threshold;
 use crate::route::{Case, Choice, Earlier, Router, Series};
 use crate::spool::{Spool, SpoolError};
-use crate::verdict::{self, Inherits, Kind, Mode, Rules, Seen, Verdict};
-use std::collections::BTreeMap;
+use crate::verdict::{self, Inherits, Kind, Look, Mode, Rules, Seen, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Seek, SeekFrom};
 use tracing::warn;
 
@@ -68,12 +68,32 @@ pub(super) fn decide(
     Ok(Decision {
         series_instance_uid: job.series_instance_uid.clone(),
         study_instance_uid: job.study_instance_uid.clone(),
+        evidence: evidence(&job.undecided, rules.mode, model),
         verdict,
         chosen: plan.chosen,
         instances,
         added: added.collect(),
         now: now(),
     })
+}
+
+/// What the verdict rests on: the mean score of each region over the images that were scored, and the tags that were found.
+fn evidence(rows: &[InstanceRow], mode: Mode, model: &str) -> serde_json::Value {
+    let scored: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match &row.look {
+            Some(Look::Scored { scores, .. }) => Some(scores),
+            _ => None,
+        })
+        .collect();
+    let mean = |region: Region| {
+        let sum: f32 = scored.iter().filter_map(|scores| scores.get(region.term())).sum();
+        let thousandths = f64::from(sum) / scored.len() as f64 * 1000.0;
+        (region.term(), thousandths.round() / 1000.0)
+    };
+    let scores: Option<BTreeMap<_, _>> = (!scored.is_empty()).then(|| Region::ALL.into_iter().map(mean).collect());
+    let tags: BTreeSet<&str> = rows.iter().map(|row| row.facts.body_part_examined.as_str()).collect();
+    serde_json::json!({ "scores": scores, "model": model, "tags": tags, "mode": mode.name() })
 }
 
 fn seen(row: &InstanceRow) -> Option<Seen<'_>> {

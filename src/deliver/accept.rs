@@ -3,6 +3,7 @@
 //! dicom-ul's reader asks for a transfer syntax in refused contexts too, where the standard says that it is not
 //! significant, and some acceptors leave it out.
 
+use super::contexts::Need;
 use dicom_ul::pdu::{DEFAULT_MAX_PDU, PresentationContextResultReason as Reason};
 
 /// The type of this PDU.
@@ -16,6 +17,8 @@ const FIXED: usize = 68;
 pub struct Accepted {
     /// Presentation context identifier and result.
     pub results: Vec<(u8, Reason)>,
+    /// Presentation context identifier and transfer syntax, of the accepted ones that name one.
+    pub transfer_syntaxes: Vec<(u8, String)>,
     /// Maximum length of the variable field of P-DATA-TF PDUs; 0: any.
     pub max_length: u32,
 }
@@ -26,12 +29,14 @@ pub struct Accepted {
 /// A sentence about what is wrong with it.
 pub fn parse(body: &[u8]) -> Result<Accepted, String> {
     let items = body.get(FIXED..).ok_or("an A-ASSOCIATE-AC that is too short")?;
-    let mut accepted = Accepted { results: Vec::new(), max_length: DEFAULT_MAX_PDU };
+    let mut accepted = Accepted { results: Vec::new(), transfer_syntaxes: Vec::new(), max_length: DEFAULT_MAX_PDU };
     for item in Items(items) {
         let (kind, value) = item?;
         match kind {
             0x21 => {
-                let [id, _, reason, ..] = value else { return Err("a presentation context that is too short".into()) };
+                let [id, _, reason, _, syntax @ ..] = value else {
+                    return Err("a presentation context that is too short".into());
+                };
                 let reason = match reason {
                     0 => Reason::Acceptance,
                     1 => Reason::UserRejection,
@@ -39,6 +44,14 @@ pub fn parse(body: &[u8]) -> Result<Accepted, String> {
                     4 => Reason::TransferSyntaxesNotSupported,
                     _ => Reason::NoReason,
                 };
+                if reason == Reason::Acceptance {
+                    for item in Items(syntax) {
+                        if let (0x40, uid) = item? {
+                            let uid = String::from_utf8_lossy(uid).trim_matches(['\0', ' ']).to_owned();
+                            accepted.transfer_syntaxes.push((*id, uid));
+                        }
+                    }
+                }
                 accepted.results.push((*id, reason));
             }
             0x50 => {
@@ -53,6 +66,23 @@ pub fn parse(body: &[u8]) -> Result<Accepted, String> {
         }
     }
     Ok(accepted)
+}
+
+impl Accepted {
+    /// A context that was accepted with another transfer syntax than the one proposed for it counts as refused without a
+    /// reason: what would be sent on it would be read as something else. Returns those. One that names no transfer syntax
+    /// can only mean the one proposed.
+    pub fn refuse_others(&mut self, proposed: &[Need]) -> Vec<(u8, String)> {
+        let proposed_for = |id: u8| proposed.get(usize::from(id) / 2).filter(|_| id % 2 == 1);
+        let mut others = std::mem::take(&mut self.transfer_syntaxes);
+        others.retain(|(id, uid)| proposed_for(*id).is_some_and(|need| need.transfer_syntax != *uid));
+        for (id, reason) in &mut self.results {
+            if others.iter().any(|(other, _)| other == id) {
+                *reason = Reason::NoReason;
+            }
+        }
+        others
+    }
 }
 
 /// Items: type, reserved, 16-bit length, value.
@@ -125,6 +155,18 @@ mod tests {
         let mut body = vec![0; FIXED];
         body.extend([0x21, 0, 0, 4, 7, 0, 4, 0]);
         assert_eq!(parse(&body).unwrap().results, [(7, Reason::TransferSyntaxesNotSupported)]);
+    }
+
+    #[test]
+    fn accepted_with_a_transfer_syntax_that_was_not_proposed_is_refused() {
+        let mut accepted = parse(&example()).unwrap();
+        assert_eq!(accepted.transfer_syntaxes, [(1, "1.2.840.10008.1.2".to_owned())]);
+        let need = |syntax| Need::new("1.2.3", syntax);
+        assert!(accepted.clone().refuse_others(&[need("1.2.840.10008.1.2")]).is_empty());
+        let others = accepted.refuse_others(&[need("1.2.840.10008.1.2.1"), need("1.2"), need("1.2")]);
+        assert_eq!(others, [(1, "1.2.840.10008.1.2".to_owned())]);
+        assert_eq!(accepted.results[0], (1, Reason::NoReason));
+        assert_eq!(accepted.results[1], (3, Reason::TransferSyntaxesNotSupported));
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 //! refusing a presentation context, and those decide between a dead letter for the SOP class and one for the transfer
 //! syntax. It also leaves Nagle on, which costs some 45 ms for every instance.
 
-use super::accept::{self, Accepted};
+use super::accept;
 use super::contexts::{Need, Negotiated};
 use crate::dataset::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use dicom_ul::pdu::{
@@ -144,7 +144,16 @@ impl Association {
         let (kind, body) = association.read("waiting for the answer to the association request").await?;
         match kind {
             accept::PDU_TYPE => {
-                let Accepted { results, max_length } = accept::parse(&body).map_err(AssociationError::Protocol)?;
+                let mut accepted = accept::parse(&body).map_err(AssociationError::Protocol)?;
+                for (context, transfer_syntax) in accepted.refuse_others(proposed) {
+                    tracing::warn!(
+                        destination = peer.address,
+                        context,
+                        transfer_syntax,
+                        "it accepts a presentation context with a transfer syntax that was not proposed"
+                    );
+                }
+                let max_length = accepted.max_length;
                 association.most = if max_length == 0 { MAX_PDU } else { max_length.min(MAX_PDU) };
                 if association.most < 16 {
                     association.give_up().await;
@@ -152,7 +161,7 @@ impl Association {
                         "it takes PDUs of no more than {max_length} bytes"
                     )));
                 }
-                association.negotiated = Negotiated::new(proposed, &results);
+                association.negotiated = Negotiated::new(proposed, &accepted.results);
                 Ok(association)
             }
             _ => match decode(kind, &body)? {
@@ -187,19 +196,29 @@ impl Association {
     /// Sends whole PDUs, already encoded, in one write.
     ///
     /// # Errors
-    /// The connection is lost, or no byte more is taken within the timeout. What the peer said before is told if it can be.
+    /// The connection is lost, or no byte more is taken within the timeout. What the peer said before is told if it can be,
+    /// and a response that it gave before is kept: see [`Association::answered`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), AssociationError> {
         let doing = "sending";
-        match within(self.peer.timeout, doing, self.stream.write_all(bytes)).await? {
-            Ok(()) => Ok(()),
-            Err(source) => {
-                // an abort may stand in the receive buffer, and says more than "broken pipe"
-                match tokio::time::timeout(Duration::from_millis(100), self.receive()).await {
-                    Ok(Err(said @ (AssociationError::Aborted { .. } | AssociationError::Released))) => Err(said),
-                    _ => Err(AssociationError::Io { doing, source }),
-                }
+        let error = match within(self.peer.timeout, doing, self.stream.write_all(bytes)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(source)) => AssociationError::Io { doing, source },
+            Err(error) => error,
+        };
+        // an abort or a response may stand in the receive buffer, and says more than "broken pipe"
+        match tokio::time::timeout(Duration::from_millis(100), self.receive()).await {
+            Ok(Ok(values)) => {
+                self.values.extend(values);
+                Err(error)
             }
+            Ok(Err(said @ (AssociationError::Aborted { .. } | AssociationError::Released))) => Err(said),
+            _ => Err(error),
         }
+    }
+
+    /// The peer has said something that [`Association::receive_command`] has not given yet.
+    pub fn answered(&self) -> bool {
+        !self.values.is_empty()
     }
 
     /// The next message of the peer's: the bytes of its command set. A data set with it is a protocol error, and so is a

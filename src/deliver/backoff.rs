@@ -19,6 +19,11 @@ pub fn delay(retry: &Retry, failures: u32, unit: f64) -> Duration {
     full / 2 + (full / 2).mul_f64(unit)
 }
 
+/// The longest that [`delay`] gives.
+pub fn longest(retry: &Retry) -> Millis {
+    Millis::try_from(retry.most.max(LEAST).as_millis()).unwrap_or(Millis::MAX)
+}
+
 /// The same as a moment: `now` plus the wait.
 pub fn next_at(retry: &Retry, failures: u32, now: Millis, unit: f64) -> Millis {
     now.saturating_add(Millis::try_from(delay(retry, failures, unit).as_millis()).unwrap_or(Millis::MAX))
@@ -32,6 +37,8 @@ pub fn next_at(retry: &Retry, failures: u32, now: Millis, unit: f64) -> Millis {
 pub struct Circuit {
     failures: u32,
     until: Millis,
+    /// The longest wait that there is.
+    longest: Millis,
     probe: Option<DeliveryId>,
 }
 
@@ -42,6 +49,7 @@ impl Circuit {
         if !self.open(now) {
             self.failures = self.failures.saturating_add(1);
             self.until = next_at(retry, self.failures, now, unit);
+            self.longest = longest(retry);
             self.probe = Some(probe);
         }
         self.until
@@ -57,9 +65,10 @@ impl Circuit {
         self.until = 0;
     }
 
-    /// The destination is to be left alone.
+    /// The destination is to be left alone. Not for longer than the longest wait, though: if more than that is left, the
+    /// clock has been set back meanwhile.
     pub fn open(&self, now: Millis) -> bool {
-        now < self.until
+        now < self.until && self.until.saturating_sub(now) <= self.longest
     }
 
     /// Until when it is to be left alone.
@@ -119,6 +128,15 @@ mod tests {
         let retry = retry(5_000, 600_000);
         let waits: Vec<u128> = (1..=9).map(|n| delay(&retry, n, 1.0).as_millis()).collect();
         assert_eq!(waits, [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_keep_the_circuit_open() {
+        let mut circuit = Circuit::default();
+        assert_eq!(circuit.failed(&retry(1_000, 8_000), 7, 5_000_000, 1.0), 5_001_000);
+        assert!(circuit.open(4_999_000), "a little is waited for");
+        assert!(!circuit.open(1_400_000), "an hour is not");
+        assert!(circuit.probing());
     }
 
     #[test]

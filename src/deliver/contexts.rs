@@ -86,6 +86,8 @@ pub enum Form {
     SopClassRefused,
     /// The SOP class may be known, but none of these transfer syntaxes is taken.
     TransferSyntaxRefused(Vec<String>),
+    /// At least one of these transfer syntaxes was refused without a reason, or not answered: it may be taken another time.
+    RefusedForNow(Vec<String>),
     /// Nothing was proposed for it.
     NotProposed,
 }
@@ -132,12 +134,14 @@ impl Negotiated {
             context.transfer_syntax == need.transfer_syntax
                 || [EXPLICIT_VR_LE, IMPLICIT_VR_LE].contains(&context.transfer_syntax.as_str())
         };
-        Form::TransferSyntaxRefused(
-            of_class()
-                .filter(|(context, _)| tried(context))
-                .map(|(context, _)| context.transfer_syntax.clone())
-                .collect(),
-        )
+        let tried = || of_class().filter(|(context, _)| tried(context));
+        let syntaxes = tried().map(|(context, _)| context.transfer_syntax.clone()).collect();
+        // PS3.8 table 9-18: user rejection and no reason say nothing about the transfer syntax
+        if tried().all(|(_, reason)| *reason == Reason::TransferSyntaxesNotSupported) {
+            Form::TransferSyntaxRefused(syntaxes)
+        } else {
+            Form::RefusedForNow(syntaxes)
+        }
     }
 
     fn accepted(&self, need: &Need) -> Option<u8> {
@@ -193,6 +197,17 @@ mod tests {
             Negotiated::new(&proposed, &syntax).form(&proposed[0]),
             Form::TransferSyntaxRefused([JPEG_LOSSLESS, EXPLICIT_VR_LE, IMPLICIT_VR_LE].map(String::from).to_vec())
         );
+    }
+
+    #[test]
+    fn what_is_refused_without_a_reason_or_not_answered_is_not_refused_for_good() {
+        let proposed = propose(&[Need::new(DX, JPEG_LOSSLESS)], true);
+        let syntax = |id| (id, Reason::TransferSyntaxesNotSupported);
+        for last in [Some((5, Reason::UserRejection)), Some((5, Reason::NoReason)), None] {
+            let results: Vec<_> = [syntax(1), syntax(3)].into_iter().chain(last).collect();
+            let form = Negotiated::new(&proposed, &results).form(&proposed[0]);
+            assert!(matches!(&form, Form::RefusedForNow(syntaxes) if syntaxes.len() == 3), "{form:?}");
+        }
     }
 
     #[test]

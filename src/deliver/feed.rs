@@ -95,11 +95,6 @@ impl Feed {
         self.lock().busy.remove(&id);
     }
 
-    /// The ledger is not to give it again before [`Feed::done`].
-    pub fn hold(&self, id: DeliveryId) {
-        self.lock().busy.insert(id);
-    }
-
     /// Takes out what waits here, for the ledger to give again later.
     pub fn clear(&self) -> Vec<DeliveryJob> {
         let mut inner = self.lock();

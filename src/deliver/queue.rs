@@ -1,9 +1,9 @@
 //! One queue per destination, and the supervisor that starts, changes and stops them as the configuration says.
 
 use super::association::Peer;
-use super::backoff::Circuit;
+use super::backoff::{self, Circuit};
 use super::feed::MOST;
-use super::worker::{self, Line, stopped};
+use super::worker::{self, AFTER_OTHERS, Line, stopped};
 use crate::config::Config;
 use crate::ledger::{self, DeliveryId, Ledger, LedgerError, Millis};
 use crate::spool::Spool;
@@ -13,9 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
 /// The ledger is asked at least this often: another process may have made deliveries due (`radroute queue retry`).
 const POLL: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a queue has died.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the clock has been set back.
+const CLOCK: Duration = Duration::from_secs(60);
 
 /// The deliver stage.
 pub struct Deliver {
@@ -46,19 +53,29 @@ impl Deliver {
         let mut served: HashMap<String, Served> = HashMap::new();
         // queues that have been told to stop and may still have an instance on the wire
         let mut leaving: HashMap<String, JoinHandle<()>> = HashMap::new();
+        // made once: with traffic, one that is made anew for each turn would never come to its end
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changed = true;
         loop {
             let config = self.config.borrow_and_update().clone();
             self.apply(&config, &mut served, &mut leaving).await;
+            if std::mem::take(&mut changed) {
+                self.tell_unserved(&config).await;
+            }
             let reload = loop {
                 tokio::select! {
                     () = stopped(&mut shutdown) => break false,
-                    changed = self.config.changed() => match changed {
-                        Ok(()) => break true,
+                    reload = self.config.changed() => match reload {
+                        Ok(()) => {
+                            changed = true;
+                            break true;
+                        }
                         // there will be no other configuration
                         Err(_) => { stopped(&mut shutdown).await; break false }
                     },
                     () = self.notify.notified() => served.values().for_each(|one| one.line.wake.notify_one()),
-                    () = tokio::time::sleep(5 * POLL) => {
+                    _ = look.tick() => {
                         if served.values().any(|one| one.task.is_finished()) { break true; }
                     }
                 }
@@ -72,6 +89,21 @@ impl Deliver {
         }
         for task in served.into_values().map(|one| one.task).chain(leaving.into_values()) {
             let _ = task.await;
+        }
+    }
+
+    /// Deliveries that wait for a destination that is not configured, since this start or an earlier one: nobody sends them.
+    async fn tell_unserved(&self, config: &Config) {
+        match self.ledger.queued_destinations().await {
+            Ok(names) => {
+                for name in names.iter().filter(|name| config.destination.iter().all(|one| one.name != **name)) {
+                    tracing::warn!(
+                        destination = name,
+                        "not configured: its deliveries stay queued (radroute queue list, radroute queue drop)"
+                    );
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot read the queues from the ledger"),
         }
     }
 
@@ -95,14 +127,7 @@ impl Deliver {
                 tracing::error!(destination = name, "its queue has failed and is started again");
             }
             let _ = one.stop.send(true);
-            leaving.insert(name.clone(), one.task);
-            if !wanted.contains_key(name.as_str()) && matches!(self.ledger.next_delivery_due(&name).await, Ok(Some(_)))
-            {
-                tracing::warn!(
-                    destination = name,
-                    "not configured any more: its deliveries stay queued (radroute queue list, radroute queue drop)"
-                );
-            }
+            leaving.insert(name, one.task);
         }
         for destination in &config.destination {
             if served.contains_key(&destination.name) {
@@ -123,6 +148,7 @@ impl Deliver {
                 circuit: Mutex::new(Circuit::default()),
                 extra_after: AtomicI64::new(0),
                 standing: AtomicUsize::new(0),
+                expiring: AtomicUsize::new(0),
                 more: AtomicBool::new(false),
                 doubt: Arc::new(Semaphore::new(1)),
                 wake: Notify::new(),
@@ -147,6 +173,8 @@ async fn serve(line: Arc<Line>, drain: Duration) {
     let mut workers: JoinSet<()> = JoinSet::new();
     let mut stop = line.stop.clone();
     let mut oldest = None;
+    let mut clock = tokio::time::interval(CLOCK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let wait = match work(&line, &mut workers, &mut oldest).await {
             Ok(wait) => wait,
@@ -157,6 +185,7 @@ async fn serve(line: Arc<Line>, drain: Duration) {
         };
         tokio::select! {
             () = stopped(&mut stop) => break,
+            _ = clock.tick() => bring_forward(&line).await,
             () = line.wake.notified() => {}
             ended = workers.join_next(), if !workers.is_empty() => {
                 if let Some(Err(error)) = ended {
@@ -175,6 +204,23 @@ async fn serve(line: Arc<Line>, drain: Duration) {
             "limits.drain is over: what is on the wire is cut off and stays queued"
         );
         workers.shutdown().await;
+    }
+}
+
+/// What is due later than any attempt of now could make it was entered before the clock was set back: it is due now.
+async fn bring_forward(line: &Line) {
+    let (name, now) = (line.destination.name.as_str(), ledger::now());
+    let latest = now.saturating_add(backoff::longest(&line.destination.retry)).saturating_add(2 * AFTER_OTHERS);
+    match line.ledger.bring_forward(name, now, latest).await {
+        Ok(0) => {}
+        Ok(deliveries) => {
+            tracing::warn!(
+                destination = name,
+                deliveries,
+                "the clock was set back: what waited for a later time is due"
+            );
+        }
+        Err(error) => tracing::error!(destination = name, %error, "cannot look for deliveries that wait too long"),
     }
 }
 
@@ -205,11 +251,7 @@ async fn work(
         line.more.store(jobs.len() == wanted, Ordering::Relaxed);
         line.feed.add(jobs);
     }
-    let most = if line.circuit().probing() || now < line.extra_after.load(Ordering::Relaxed) {
-        1
-    } else {
-        line.destination.max_associations.max(1)
-    };
+    let most = if line.circuit().probing() || line.enough(now) { 1 } else { line.destination.max_associations.max(1) };
     while workers.len() < most && line.feed.waiting() > line.feed.idle() {
         workers.spawn(worker::run(line.clone(), line.feed.idling()));
     }
@@ -229,8 +271,8 @@ async fn retried(
     oldest: &mut Option<Millis>,
 ) -> Result<bool, LedgerError> {
     let name = line.destination.name.as_str();
-    if !line.feed.busy().is_empty() {
-        // outcomes are still on their way into the ledger
+    if !line.feed.busy().is_empty() || line.expiring.load(Ordering::Relaxed) > 0 {
+        // outcomes are still on their way into the ledger: the queue moves by itself
         return Ok(false);
     }
     let next = line.ledger.next_delivery_due(name).await?.unwrap_or(Millis::MAX);

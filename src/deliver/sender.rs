@@ -11,6 +11,7 @@ use super::transcode::{self, TranscodeError};
 use crate::dataset::splice::Splice;
 use crate::dataset::{Encoding, Overlay};
 use crate::dimse::command::{Command, PRIORITY_MEDIUM};
+use crate::dimse::outcome::{self, Fate};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::fs::File;
@@ -77,6 +78,9 @@ pub enum SendError {
         /// Why.
         source: TranscodeError,
     },
+    /// The destination takes no form of it now, and gives no reason that would hold for good.
+    #[error("{0}")]
+    NotNow(String),
     /// This association was not negotiated for it.
     #[error("no presentation context was proposed for it")]
     NotProposed,
@@ -129,10 +133,16 @@ pub async fn send(
             return Err(SendError::Refused(format!("the destination refuses SOP class {}", item.need.sop_class)));
         }
         Form::TransferSyntaxRefused(refused) => {
-            let refused: Vec<String> = refused.iter().map(|uid| named(uid)).collect();
             return Err(SendError::Refused(format!(
                 "the destination takes none of the transfer syntaxes {}",
-                refused.join(", ")
+                all_named(&refused)
+            )));
+        }
+        Form::RefusedForNow(refused) => {
+            return Err(SendError::NotNow(format!(
+                "the destination refuses SOP class {} in the transfer syntaxes {}, and does not say why",
+                item.need.sop_class,
+                all_named(&refused)
             )));
         }
         Form::NotProposed => return Err(SendError::NotProposed),
@@ -216,9 +226,11 @@ async fn store(
             Some(spares.try_recv().unwrap_or_default())
         })
     });
-    let mut next = chunks.recv().await;
+    let first = chunks.recv().await;
     let message_id = association.next_message_id();
-    if next.is_some() {
+    let begun = first.is_some();
+    let mut sent = Ok(false);
+    if let Some(first) = first {
         let command = Command::CStoreRq {
             message_id,
             sop_class_uid: item.need.sop_class.clone(),
@@ -226,26 +238,23 @@ async fn store(
             priority: PRIORITY_MEDIUM,
             move_originator: None,
         };
-        association.write(&frames::command(&command.encode(), context, fragment)).await?;
+        let command = frames::command(&command.encode(), context, fragment);
+        sent = stream(association, &command, first, &mut chunks, &give_back, finish).await;
     }
-    let begun = next.is_some();
-    let mut finish = Some(finish);
-    let mut complete = false;
-    while let Some(chunk) = next {
-        if chunk.last {
-            let (before, last) = chunk.parts();
-            association.write(before).await?;
-            if let Some(finish) = finish.take() {
-                finish.await;
+    let complete = match sent {
+        Ok(complete) => complete,
+        Err(error) => {
+            // A destination may refuse before it has everything, and close. Success it cannot mean.
+            if association.answered()
+                && let Ok(response) = response(association, message_id).await
+                && !matches!(outcome::of_c_store(response.status).fate, Fate::Delivered | Fate::Warned)
+            {
+                association.give_up().await;
+                return Ok((response, 0));
             }
-            association.write(last).await?;
-            complete = true;
-            break;
+            return Err(error.into());
         }
-        association.write(chunk.bytes()).await?;
-        let _ = give_back.send(chunk.into_buffer());
-        next = chunks.recv().await;
-    }
+    };
     let read = reader.await.unwrap_or_else(|e| Err(io::Error::other(e)));
     let bytes = match read {
         Ok(bytes) if complete => bytes,
@@ -257,18 +266,50 @@ async fn store(
             return Err(of_file(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
         }
     };
+    Ok((response(association, message_id).await?, bytes))
+}
+
+/// Sends the command set and the chunks of the data set. `false`: the data set ended before its last chunk.
+async fn stream(
+    association: &mut Association,
+    command: &[u8],
+    first: Chunk,
+    chunks: &mut mpsc::Receiver<Chunk>,
+    give_back: &std::sync::mpsc::Sender<Vec<u8>>,
+    finish: impl Future<Output = ()>,
+) -> Result<bool, AssociationError> {
+    association.write(command).await?;
+    let mut next = Some(first);
+    while let Some(chunk) = next {
+        if chunk.last {
+            let (before, last) = chunk.parts();
+            association.write(before).await?;
+            finish.await;
+            association.write(last).await?;
+            return Ok(true);
+        }
+        association.write(chunk.bytes()).await?;
+        let _ = give_back.send(chunk.into_buffer());
+        next = chunks.recv().await;
+    }
+    Ok(false)
+}
+
+async fn response(association: &mut Association, message_id: u16) -> Result<Response, AssociationError> {
     let response = association.receive_command().await?;
     match Command::parse(&response) {
         Ok(Command::CStoreRsp { message_id: responded_to, status, error_comment, .. })
             if responded_to == message_id =>
         {
-            Ok((Response { status, comment: error_comment }, bytes))
+            Ok(Response { status, comment: error_comment })
         }
-        Ok(_) => {
-            Err(AssociationError::Protocol(format!("a response to something else than C-STORE {message_id}")).into())
-        }
-        Err(error) => Err(AssociationError::Protocol(format!("a response that cannot be read: {error}")).into()),
+        Ok(_) => Err(AssociationError::Protocol(format!("a response to something else than C-STORE {message_id}"))),
+        Err(error) => Err(AssociationError::Protocol(format!("a response that cannot be read: {error}"))),
     }
+}
+
+fn all_named(uids: &[String]) -> String {
+    uids.iter().map(|uid| named(uid)).collect::<Vec<_>>().join(", ")
 }
 
 /// A transfer syntax with its name, for people.
@@ -281,6 +322,8 @@ pub(super) fn named(uid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::association::Peer;
+    use super::super::contexts;
     use super::*;
 
     #[test]
@@ -289,6 +332,90 @@ mod tests {
             let mut out = Vec::new();
             Even::new(bytes).read_to_end(&mut out).unwrap();
             assert_eq!(out, expected);
+        }
+    }
+
+    /// Accepts one association, answers the C-STORE with `status` after its first bytes, and closes or waits.
+    fn answers_early(
+        status: u16,
+        closes: bool,
+        over: std::sync::mpsc::Receiver<()>,
+    ) -> (String, std::thread::JoinHandle<()>) {
+        use dicom_ul::pdu::{
+            AssociationAC, Pdu, PresentationContextResult, PresentationContextResultReason, write_pdu,
+        };
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut header = [0; 6];
+            stream.read_exact(&mut header).unwrap();
+            let length = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
+            stream.read_exact(&mut vec![0; length as usize]).unwrap();
+            let accepted = Pdu::AssociationAC(AssociationAC {
+                protocol_version: 1,
+                application_context_name: "1.2.840.10008.3.1.1.1".into(),
+                called_ae_title: "A".into(),
+                calling_ae_title: "B".into(),
+                presentation_contexts: vec![PresentationContextResult {
+                    id: 1,
+                    reason: PresentationContextResultReason::Acceptance,
+                    transfer_syntax: contexts::EXPLICIT_VR_LE.into(),
+                }],
+                user_variables: Vec::new(),
+            });
+            let mut bytes = Vec::new();
+            write_pdu(&mut bytes, &accepted).unwrap();
+            stream.write_all(&bytes).unwrap();
+            stream.read_exact(&mut [0; 1000]).unwrap();
+            let (sop_class_uid, sop_instance_uid) = (String::new(), String::new());
+            let response =
+                Command::CStoreRsp { message_id: 1, sop_class_uid, sop_instance_uid, status, error_comment: None };
+            stream.write_all(&frames::command(&response.encode(), 1, 16_000)).unwrap();
+            if !closes {
+                // until the sender has given up
+                let _ = over.recv();
+            }
+        });
+        (address, thread)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_before_the_end_counts_and_a_success_before_the_end_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        // more than the sockets hold
+        let length = 64 << 20;
+        File::create(&path).unwrap().set_len(length).unwrap();
+        let need = Need::new("1.2.840.10008.5.1.4.1.1.1", contexts::EXPLICIT_VR_LE);
+        let item = Item {
+            path,
+            offset: 0,
+            length,
+            need: need.clone(),
+            sop_instance: "1.2.3".into(),
+            overlay: None,
+            may_decode: false,
+        };
+        for (status, closes) in [(0xA700, true), (0xC000, false), (0x0000, true), (0xB000, true)] {
+            let (give_up, over) = std::sync::mpsc::channel();
+            let (address, thread) = answers_early(status, closes, over);
+            let peer = Peer {
+                called_ae: "A".into(),
+                calling_ae: "B".into(),
+                address,
+                timeout: std::time::Duration::from_secs(2),
+            };
+            let mut association = Association::request(&peer, std::slice::from_ref(&need)).await.unwrap();
+            let sent = send(&mut association, &item, std::future::ready(())).await;
+            match status {
+                0xA700 | 0xC000 => assert_eq!(sent.unwrap().status, status),
+                _ => assert!(matches!(sent, Err(SendError::Association(_))), "{sent:?}"),
+            }
+            assert!(!association.usable());
+            drop(give_up);
+            thread.join().unwrap();
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! **At most one extra delivery for a kill.** From its last PDU until its outcome is durable in the ledger, a delivery
 //! could be repeated by a crash. An association lets its next instance begin meanwhile, yet holds that one's last PDU back
-//! until the outcome before is durable; and the associations of a destination take turns in this ([`PATIENCE`]): so with a
-//! destination that answers promptly, one instance at a time is in doubt, and with a slow one, one for each association.
+//! until the outcome before is durable; and the associations of a destination take turns in this, so that one instance at
+//! a time is in doubt. Only where a destination takes longer than [`PATIENCE`] for a response, one for each association is.
 
 use super::association::{Association, AssociationError, Peer};
 use super::backoff::{self, Circuit};
@@ -26,16 +26,16 @@ const UNWRITTEN: Duration = Duration::from_secs(1);
 /// How long an association is kept open with nothing to send: a modality sends its images one by one.
 const LINGER: Duration = Duration::from_millis(1500);
 
-/// How long an instance that is all sent but its last PDU waits for its turn, so that a destination that is slow to answer
-/// on one association does not hold up the others.
-pub const PATIENCE: Duration = Duration::from_millis(250);
+/// How long an instance that is all sent but its last PDU waits for its turn. An archive that takes longer than this for
+/// one response must not hold up its other associations for ever.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long no further association is tried after the destination has refused one beside one that works.
 const ENOUGH: Millis = 30_000;
 
 /// An instance that failed with its destination is tried later than the destination, so that another one is the probe:
 /// one that makes a destination fail must not hold up the others for ever.
-const AFTER_OTHERS: Millis = 1_000;
+pub(super) const AFTER_OTHERS: Millis = 1_000;
 
 /// All that the associations to a destination share.
 pub struct Line {
@@ -57,6 +57,8 @@ pub struct Line {
     pub standing: AtomicUsize,
     /// The ledger has more that is due than the feed holds.
     pub more: AtomicBool,
+    /// What is too old is on its way out of the queue, so many times over.
+    pub expiring: AtomicUsize,
     /// One instance may be in doubt.
     pub doubt: Arc<Semaphore>,
     /// Wakes the queue.
@@ -69,6 +71,11 @@ impl Line {
     /// The circuit.
     pub fn circuit(&self) -> MutexGuard<'_, Circuit> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The destination has refused a further association a short time ago (or will have, before the clock was set back).
+    pub(super) fn enough(&self, now: Millis) -> bool {
+        (1..=ENOUGH).contains(&self.extra_after.load(Ordering::Relaxed).saturating_sub(now))
     }
 
     fn item(&self, job: &DeliveryJob) -> Result<Item, crate::spool::SpoolError> {
@@ -95,31 +102,46 @@ impl Line {
         Some(circuit.failed(&self.destination.retry, job.id, now, rand::random()))
     }
 
-    /// Gives what waits back to the ledger; what is too old becomes a dead letter now that the destination has failed again.
-    fn stand_back(&self, records: &mut Vec<JoinHandle<()>>, why: &str) {
-        for job in self.feed.clear() {
-            if self.too_old(&job, ledger::now()) {
-                // the ledger is not to give it again before this is durable
-                self.feed.hold(job.id);
-                records.push(self.record(&job, Report::failure(Outcome::Dead, why.to_owned()), None));
+    /// Gives what waits back to the ledger; whatever is too old, here or in the ledger alone, becomes a dead letter now that
+    /// the destination has failed again.
+    fn stand_back(self: &Arc<Line>, records: &mut Vec<JoinHandle<()>>, why: &str) {
+        self.feed.clear();
+        let now = ledger::now();
+        let Some(max_age) = self.max_age() else { return };
+        let (ledger, name, busy) = (self.ledger.clone(), self.destination.name.clone(), self.feed.busy());
+        let why = too_old_because(why);
+        let expiring = Counted::new(self.clone(), |line| &line.expiring);
+        records.push(tokio::spawn(async move {
+            let _expiring = expiring;
+            match ledger.give_up_old(&name, now.saturating_sub(max_age), &busy, &why, now).await {
+                Ok(0) => {}
+                Ok(dead) => tracing::warn!(destination = name, dead, "given up after retry.max_age"),
+                // the next failure comes to it again
+                Err(error) => {
+                    tracing::error!(destination = name, %error, "cannot give up what is older than retry.max_age")
+                }
             }
-        }
+        }));
+    }
+
+    fn max_age(&self) -> Option<Millis> {
+        self.destination.retry.max_age.map(|age| Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX))
     }
 
     fn too_old(&self, job: &DeliveryJob, now: Millis) -> bool {
-        let most = self.destination.retry.max_age.map(|age| Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX));
-        most.is_some_and(|most| now.saturating_sub(job.queued_at) >= most)
+        self.max_age().is_some_and(|most| now.saturating_sub(job.queued_at) >= most)
     }
 
     /// Tells the log and the ledger. A retry of what is too old is a dead letter. The permit is given back when the outcome
     /// is durable.
     fn record(&self, job: &DeliveryJob, mut report: Report, permit: Option<OwnedSemaphorePermit>) -> JoinHandle<()> {
         let now = ledger::now();
-        if let Outcome::Retry(_) | Outcome::Dead = report.outcome
+        // a dead letter keeps its own reason
+        if let Outcome::Retry(_) = report.outcome
             && self.too_old(job, now)
         {
             report.outcome = Outcome::Dead;
-            report.detail = format!("given up after retry.max_age: {}", report.detail);
+            report.detail = too_old_because(&report.detail);
         }
         let attempt = report.attempt(job.id, &self.peer, now);
         let (ledger, feed, id) = (self.ledger.clone(), self.feed.clone(), job.id);
@@ -137,10 +159,36 @@ impl Line {
         })
     }
 
+    /// Tells the log and the ledger that the file is not there.
+    fn missing(&self, job: &DeliveryJob) -> JoinHandle<()> {
+        tracing::error!(
+            sop_instance = job.instance.facts.sop_instance_uid,
+            destination = self.destination.name,
+            spool_name = job.instance.spool_name,
+            "dead: the file is not in the spool"
+        );
+        let (ledger, feed, id, instance) = (self.ledger.clone(), self.feed.clone(), job.id, job.instance.id);
+        tokio::spawn(async move {
+            // as for an outcome: until it is written the delivery stays busy
+            while let Err(error) = ledger.missing(instance, ledger::now()).await {
+                tracing::error!(delivery = id, %error, "the ledger does not know yet that a file is missing");
+                if matches!(error, LedgerError::Closed) {
+                    return;
+                }
+                tokio::time::sleep(UNWRITTEN).await;
+            }
+            feed.done(id);
+        })
+    }
+
     /// The wait of one instance after an attempt that counted.
     fn next_at(&self, job: &DeliveryJob) -> Millis {
         backoff::next_at(&self.destination.retry, job.attempts.saturating_add(1), ledger::now(), rand::random())
     }
+}
+
+fn too_old_because(why: &str) -> String {
+    format!("given up after retry.max_age: {why}")
 }
 
 /// Returns when it is time to stop.
@@ -173,12 +221,19 @@ struct Worker {
     again: Option<DeliveryId>,
 }
 
-/// Counts an association that stands.
-struct Standing(Arc<Line>);
+/// Counts one more in a counter of the line, until it is dropped.
+struct Counted(Arc<Line>, fn(&Line) -> &AtomicUsize);
 
-impl Drop for Standing {
+impl Counted {
+    fn new(line: Arc<Line>, counter: fn(&Line) -> &AtomicUsize) -> Counted {
+        counter(&line).fetch_add(1, Ordering::Relaxed);
+        Counted(line, counter)
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.standing.fetch_sub(1, Ordering::Relaxed);
+        (self.1)(&self.0).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -203,8 +258,7 @@ impl Worker {
         };
         match association {
             Ok(association) => {
-                line.standing.fetch_add(1, Ordering::Relaxed);
-                let _standing = Standing(line);
+                let _standing = Counted::new(line, |line| &line.standing);
                 self.session(association, job).await
             }
             Err(error) => {
@@ -279,7 +333,7 @@ impl Worker {
                     }
                 }
                 Err(SendError::Missing) => {
-                    self.missing(&job).await;
+                    self.records.push(line.missing(&job));
                     drop(permit.take());
                     match self.next(&mut association, &mut rested).await {
                         Some(next) => job = next,
@@ -304,7 +358,7 @@ impl Worker {
                     report.outcome = Outcome::Retry(at);
                     spare = answers == 0;
                 }
-                Err(error @ SendError::Unreadable(_)) => {
+                Err(error @ (SendError::Unreadable(_) | SendError::NotNow(_))) => {
                     report.detail = error.to_string();
                     report.outcome = Outcome::Retry(line.next_at(&job));
                 }
@@ -333,20 +387,6 @@ impl Worker {
     fn spared(&self, job: &DeliveryJob) -> Millis {
         let until = self.line.failed(job).unwrap_or_else(|| self.line.circuit().until());
         self.line.next_at(job).max(until.saturating_add(AFTER_OTHERS))
-    }
-
-    async fn missing(&self, job: &DeliveryJob) {
-        let line = &self.line;
-        tracing::error!(
-            sop_instance = job.instance.facts.sop_instance_uid,
-            destination = line.destination.name,
-            spool_name = job.instance.spool_name,
-            "dead: the file is not in the spool"
-        );
-        match line.ledger.missing(job.instance.id, ledger::now()).await {
-            Ok(()) => line.feed.done(job.id),
-            Err(error) => tracing::error!(delivery = job.id, %error, "the ledger does not know that a file is missing"),
-        }
     }
 
     /// The next delivery for this association; waits a little for one. `None`: the association has served.

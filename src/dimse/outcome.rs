@@ -7,7 +7,7 @@
 //! | A7xx, 0213 | out of resources, resource limitation | retry, and spare the destination |
 //! | 0110 | processing failure | retry |
 //! | A9xx, Cxxx, 0117, 0122, 0124, 0210, 0211, 0212 | will not get better by itself | dead letter |
-//! | 0111 | duplicate SOP instance: the destination keeps what it has, which may be another version | dead letter |
+//! | 0111 | duplicate SOP instance: the destination keeps what it has: this instance from before a crash, or another version | dead letter |
 //! | anything else | not a status of C-STORE | retry |
 //!
 //! A dead letter is not a loss: the instance stays in the spool until an administrator decides. What the table does not
@@ -51,7 +51,11 @@ pub fn of_c_store(status: u16) -> Meaning {
         0x0110 => (Fate::Retry, "processing failure"),
         0xA900..=0xA9FF => (Fate::Dead, "error: data set does not match SOP class"),
         0xC000..=0xCFFF => (Fate::Dead, "error: cannot understand"),
-        0x0111 => (Fate::Dead, "duplicate SOP instance: the destination keeps the version that it has"),
+        0x0111 => (
+            Fate::Dead,
+            "duplicate SOP instance: the destination keeps what it has, which may be this same instance, delivered before a \
+             crash or a lost response; compare them, then radroute queue drop",
+        ),
         0x0117 => (Fate::Dead, "invalid SOP instance"),
         0x0122 => (Fate::Dead, "SOP class not supported"),
         0x0124 => (Fate::Dead, "refused: not authorised"),
@@ -98,6 +102,12 @@ mod tests {
         ] {
             assert_eq!(of_c_store(status).fate, fate, "{status:04X}");
         }
+    }
+
+    /// An administrator must not think that another image stands there: it may be ours.
+    #[test]
+    fn a_duplicate_may_be_our_own() {
+        assert!(of_c_store(0x0111).words.contains("before a crash"));
     }
 
     /// Nothing but success and warnings may ever count as delivered.

@@ -17,6 +17,10 @@ pub const DUE_SERIES: &str = "SELECT s.id, s.uid, s.verdict, s.chosen, s.study_i
 /// When the next is due.
 pub const NEXT_SERIES: &str = "SELECT due_at FROM series INDEXED BY series_due WHERE undecided > 0 AND unlooked = 0 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
 
+/// Series that are due later than any that is entered now could be.
+pub const SERIES_TOO_LATE: &str = "UPDATE series SET due_at = ?1 WHERE id IN \
+    (SELECT id FROM series INDEXED BY series_due WHERE undecided > 0 AND unlooked = 0 AND due_at > ?2)";
+
 /// The undecided instances of a series.
 pub fn undecided_sql() -> String {
     format!(
@@ -99,6 +103,11 @@ pub fn next_series_due(c: &Connection) -> Stored<Option<Millis>> {
     Ok(c.prepare_cached(NEXT_SERIES)?.query_row([], |r| r.get(0)).optional()?)
 }
 
+/// See [`super::Ledger::clock_went_back`].
+pub fn clock_went_back(c: &Connection, now: Millis, settle_max: Millis) -> Stored<u64> {
+    Ok(c.prepare_cached(SERIES_TOO_LATE)?.execute(params![now, now.saturating_add(settle_max)])? as u64)
+}
+
 /// See [`super::Ledger::decided`].
 pub fn decided(c: &Connection, decision: &Decision) -> Stored<()> {
     let (series, had, chosen): (i64, Option<String>, String) = c
@@ -118,7 +127,12 @@ pub fn decided(c: &Connection, decision: &Decision) -> Stored<()> {
     let mut detail = json!(decision.verdict);
     detail["instances"] = json!(decision.instances.len());
     detail["inherited"] = json!(had.is_some());
-    series_event(c, decision.now, "verdict", series, &detail)?;
+    if let (Some(detail), Some(evidence)) = (detail.as_object_mut(), decision.evidence.as_object()) {
+        detail.extend(evidence.clone());
+    }
+    // Who sent it: the source of the first instance speaks for the series.
+    let source = decision.instances.first().map(|one| one.id);
+    series_event(c, decision.now, "verdict", series, source, &detail)?;
     for one in &decision.instances {
         decide_instance(c, series, one, decision.now)?;
     }
@@ -162,7 +176,9 @@ fn decide_instance(c: &Connection, series: i64, one: &DecidedInstance, now: Mill
         if let Some(reason) = &one.untouched {
             instance_event(c, now, "untouched", one.id, &json!({ "reason": reason }))?;
         }
-        instance_event(c, now, "routed", one.id, &json!({ "routes": one.routes, "destinations": one.destinations }))?;
+        // Nothing is dropped silently: what has nowhere to go stays in the spool, and the log says so as an error.
+        let kind = if one.destinations.is_empty() { "unrouted" } else { "routed" };
+        instance_event(c, now, kind, one.id, &json!({ "routes": one.routes, "destinations": one.destinations }))?;
     }
     enqueue(c, one.id, &one.destinations, now)?;
     Ok(())

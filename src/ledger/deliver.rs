@@ -18,6 +18,20 @@ pub fn due_sql() -> String {
 /// When the next is due.
 pub const NEXT_DELIVERY: &str = "SELECT next_at FROM delivery INDEXED BY delivery_due WHERE destination = ?1 AND state = 'queued' ORDER BY next_at LIMIT 1";
 
+/// The destinations of queued deliveries: one look-up in the index for each destination, not for each delivery.
+pub const QUEUED_DESTINATIONS: &str = "WITH RECURSIVE name (destination) AS (VALUES ('') UNION ALL \
+    SELECT (SELECT d.destination FROM delivery d INDEXED BY delivery_due WHERE d.state = 'queued' AND d.destination > name.destination \
+            ORDER BY d.destination LIMIT 1) FROM name WHERE name.destination IS NOT NULL) \
+    SELECT destination FROM name WHERE destination > ''";
+
+/// Deliveries that are due later than any that is entered now could be.
+pub const TOO_LATE: &str = "UPDATE delivery SET next_at = ?2 WHERE id IN (SELECT id FROM delivery INDEXED BY delivery_due \
+    WHERE destination = ?1 AND state = 'queued' AND next_at > ?3 ORDER BY next_at LIMIT ?4)";
+
+/// Queued deliveries that were entered before a time.
+pub const TOO_OLD: &str =
+    "SELECT id FROM delivery INDEXED BY delivery_due WHERE destination = ?1 AND state = 'queued' AND queued_at <= ?2";
+
 /// Open deliveries and dead letters.
 pub const QUEUE: &str = "SELECT d.id, d.destination, i.sop_instance_uid, e.uid, t.uid, d.state, d.attempts, d.next_at, d.queued_at, d.detail \
     FROM delivery d INDEXED BY delivery_open CROSS JOIN instance i ON i.id = d.instance_id CROSS JOIN series e ON e.id = i.series_id \
@@ -96,6 +110,60 @@ pub fn next_delivery_due(c: &Connection, destination: &str) -> Stored<Option<Mil
 /// See [`super::Ledger::attempted`].
 pub fn attempted(c: &Connection, outcomes: &[Attempt]) -> Stored<()> {
     outcomes.iter().try_for_each(|a| attempted_once(c, a))
+}
+
+/// See [`super::Ledger::queued_destinations`].
+pub fn queued_destinations(c: &Connection) -> Stored<Vec<String>> {
+    Ok(c.prepare_cached(QUEUED_DESTINATIONS)?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Makes up to `limit` deliveries that are due after `latest` due now; how many.
+pub fn bring_forward(c: &Connection, destination: &str, now: Millis, latest: Millis, limit: usize) -> Stored<u64> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(c.prepare_cached(TOO_LATE)?.execute(params![destination, now, latest, limit])? as u64)
+}
+
+/// Up to `limit` queued deliveries that were entered at `before` or earlier, without those in `busy`.
+pub fn too_old(
+    c: &Connection,
+    destination: &str,
+    before: Millis,
+    limit: usize,
+    busy: &[DeliveryId],
+) -> Stored<Vec<DeliveryId>> {
+    let mut statement = c.prepare_cached(TOO_OLD)?;
+    let mut rows = statement.query(params![destination, before])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let id = row.get(0)?;
+        if !busy.contains(&id) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+/// Queued deliveries become dead letters without an attempt; what is no longer queued is left alone. How many.
+pub fn give_up(c: &Connection, ids: &[DeliveryId], why: &str, now: Millis) -> Stored<u64> {
+    let mut count = 0;
+    for id in ids {
+        let dead: Option<(InstanceId, String, u32)> = c
+            .prepare_cached(
+                "UPDATE delivery SET state = 'dead', ended_at = ?2, detail = ?3 WHERE id = ?1 AND state = 'queued' \
+                 RETURNING instance_id, destination, attempts",
+            )?
+            .query_row(params![id, now, why], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+            .optional()?;
+        if let Some((instance, destination, attempts)) = dead {
+            let detail =
+                json!({ "destination": destination, "attempt": attempts, "detail": why, "send_ms": millis(0.0) });
+            instance_event(c, now, "dead", instance, &detail)?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// What the destination says is true whatever an administrator did meanwhile: delivered is delivered. But a delivery that

@@ -95,6 +95,11 @@ impl Ledger {
         self.writer.commits()
     }
 
+    /// The writer thread has ended: nothing can be written any more.
+    pub fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
+
     /// Returns once the writer thread has answered: the daemon's sign of life.
     pub async fn ping(&self) -> Result<(), LedgerError> {
         self.writer.submit(|_| Ok(())).await
@@ -136,6 +141,11 @@ impl Ledger {
     pub async fn next_series_due(&self) -> Result<Option<Millis>, LedgerError> {
         self.read(|s| s.next_series_due()).await
     }
+    /// The clock may have been set back: series that are due later than `settle_max` from `now`, which nothing received now
+    /// could be, are due now. Returns how many. To be called now and then.
+    pub async fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Result<u64, LedgerError> {
+        self.writer.submit(move |s| s.clock_went_back(now, settle_max)).await
+    }
     /// Series verdict, overlays, deliveries (also those added to earlier series of the study), events; one transaction.
     /// A (instance, destination) pair that exists already is left alone.
     pub async fn decided(&self, decision: Decision) -> Result<(), LedgerError> {
@@ -159,6 +169,44 @@ impl Ledger {
         let destination = destination.to_owned();
         self.read(move |s| s.next_delivery_due(&destination)).await
     }
+    /// The destinations for which deliveries are queued, configured or not. Costs one look-up for each of them.
+    pub async fn queued_destinations(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|s| s.queued_destinations()).await
+    }
+    /// The clock may have been set back: deliveries to `destination` that are due after `latest`, the latest that its
+    /// settings allow, are due now. Returns how many.
+    pub async fn bring_forward(&self, destination: &str, now: Millis, latest: Millis) -> Result<u64, LedgerError> {
+        let mut count = 0;
+        loop {
+            let destination = destination.to_owned();
+            let some =
+                self.writer.submit(move |s| s.bring_forward(&destination, now, latest.max(now), HANDFUL)).await?;
+            count += some;
+            if some < HANDFUL as u64 {
+                return Ok(count);
+            }
+        }
+    }
+    /// Deliveries to `destination` that were queued at `before` or earlier, but those in `busy`, become dead letters because
+    /// of `why`; no attempt is counted. Returns how many. One look at the destination's queue for each handful.
+    pub async fn give_up_old(
+        &self,
+        destination: &str,
+        before: Millis,
+        busy: &[DeliveryId],
+        why: &str,
+        now: Millis,
+    ) -> Result<u64, LedgerError> {
+        let mut count = 0;
+        loop {
+            let (name, busy, why) = (destination.to_owned(), busy.to_owned(), why.to_owned());
+            let old = self.read(move |s| s.too_old(&name, before, HANDFUL, &busy)).await?;
+            if old.is_empty() {
+                return Ok(count);
+            }
+            count += self.writer.submit(move |s| s.give_up(&old, &why, now)).await?;
+        }
+    }
     /// The outcome of attempts, with their events; one transaction.
     pub async fn attempted(&self, outcomes: Vec<Attempt>) -> Result<(), LedgerError> {
         self.writer.submit(move |s| s.attempted(&outcomes)).await
@@ -169,16 +217,25 @@ impl Ledger {
     pub async fn expired(&self, before: Millis, limit: usize) -> Result<Vec<InstanceRow>, LedgerError> {
         self.read(move |s| s.expired(before, limit)).await
     }
-    /// Their spool files are gone; with a `removed` event each.
-    pub async fn removed(&self, ids: Vec<InstanceId>, now: Millis) -> Result<(), LedgerError> {
-        self.writer.submit(move |s| s.removed(&ids, now)).await
+    /// Gives the files of these instances up, with a `removed` event each; those that are needed again since they were picked stay.
+    /// Returns the names to unlink: from now on no row needs them, and [`Ledger::to_unlink`] knows them until [`Ledger::unlinked`].
+    pub async fn remove(&self, ids: Vec<InstanceId>, now: Millis) -> Result<Vec<String>, LedgerError> {
+        self.writer.submit(move |s| s.remove(&ids, now)).await
+    }
+    /// Names of files that were given up and may still be there.
+    pub async fn to_unlink(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|s| s.to_unlink()).await
+    }
+    /// These files are gone.
+    pub async fn unlinked(&self, names: Vec<String>) -> Result<(), LedgerError> {
+        self.writer.submit(move |s| s.unlinked(&names)).await
     }
     /// Names of all spool files that rows still need (not removed, not missing).
     pub async fn spool_names(&self) -> Result<Vec<(InstanceId, String)>, LedgerError> {
         self.read(|s| s.spool_names()).await
     }
     /// The spool file of a row is missing: the row is marked, its open deliveries become dead, with a `missing` event
-    /// (`removed`, if all its deliveries had ended well: then the daemon was killed as it removed the file).
+    /// (`removed`, if all its deliveries had ended well).
     pub async fn missing(&self, id: InstanceId, now: Millis) -> Result<(), LedgerError> {
         self.writer.submit(move |s| s.missing(id, now)).await
     }

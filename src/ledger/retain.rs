@@ -28,9 +28,35 @@ pub fn expired(c: &Connection, before: Millis, limit: usize) -> Stored<Vec<Insta
     Ok(found)
 }
 
-/// See [`super::Ledger::removed`].
-pub fn removed(c: &Connection, ids: &[InstanceId], now: Millis) -> Stored<()> {
-    ids.iter().try_for_each(|id| gone(c, *id, now, true))
+/// See [`super::Ledger::remove`].
+pub fn remove(c: &Connection, ids: &[InstanceId], now: Millis) -> Stored<Vec<String>> {
+    let mut names = Vec::with_capacity(ids.len());
+    for id in ids {
+        // A late series of the study may have added a destination since the pick: then the file is needed again.
+        let name: Option<String> = c
+            .prepare_cached("SELECT spool_name FROM instance WHERE id = ?1 AND present = 1 AND ended_at IS NOT NULL")?
+            .query_row([id], |r| r.get(0))
+            .optional()?;
+        let Some(name) = name else { continue };
+        gone(c, *id, now, true)?;
+        c.prepare_cached("INSERT OR IGNORE INTO removing (spool_name) VALUES (?1)")?.execute([&name])?;
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// See [`super::Ledger::to_unlink`].
+pub fn to_unlink(c: &Connection) -> Stored<Vec<String>> {
+    let mut statement = c.prepare_cached("SELECT spool_name FROM removing")?;
+    let names = statement.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+    Ok(names)
+}
+
+/// See [`super::Ledger::unlinked`].
+pub fn unlinked(c: &Connection, names: &[String]) -> Stored<()> {
+    let mut statement = c.prepare_cached("DELETE FROM removing WHERE spool_name = ?1")?;
+    names.iter().try_for_each(|name| statement.execute([name]).map(|_| ()))?;
+    Ok(())
 }
 
 /// See [`super::Ledger::missing`].
@@ -61,7 +87,7 @@ fn gone(c: &Connection, id: InstanceId, now: Millis, intended: bool) -> Stored<(
     let dead = c
         .prepare_cached("UPDATE delivery SET state = 'dead', ended_at = ?2, detail = ?3 WHERE instance_id = ?1 AND state = 'queued'")?
         .execute(params![id, now, why])?;
-    // Killed between removing the file and telling so: everything was delivered, so this is no loss.
+    // Gone by another's hand, but everything was delivered: no loss.
     let kind = if dead == 0 && (intended || ended) { "removed" } else { "missing" };
     instance_event(c, now, kind, id, &json!({ "dead_letters": dead }))
 }

@@ -59,6 +59,11 @@ CREATE INDEX instance_undecided ON instance (series_id, received_at) WHERE decid
 CREATE INDEX instance_undecided_source ON instance (source_id) WHERE decided = 0 AND present = 1;
 CREATE INDEX instance_ended ON instance (ended_at) WHERE ended_at IS NOT NULL AND present = 1;
 
+-- Files that no row needs any more and that are still to be unlinked.
+CREATE TABLE removing (
+    spool_name TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY,
     instance_id INTEGER NOT NULL REFERENCES instance (id),

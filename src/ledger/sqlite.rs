@@ -141,6 +141,9 @@ impl Store for SqliteStore {
     fn next_series_due(&self) -> Stored<Option<Millis>> {
         decide::next_series_due(&self.connection)
     }
+    fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Stored<u64> {
+        decide::clock_went_back(&self.connection, now, settle_max)
+    }
     fn decided(&self, decision: &Decision) -> Stored<()> {
         decide::decided(&self.connection, decision)
     }
@@ -156,14 +159,32 @@ impl Store for SqliteStore {
     fn next_delivery_due(&self, destination: &str) -> Stored<Option<Millis>> {
         deliver::next_delivery_due(&self.connection, destination)
     }
+    fn queued_destinations(&self) -> Stored<Vec<String>> {
+        deliver::queued_destinations(&self.connection)
+    }
+    fn bring_forward(&self, destination: &str, now: Millis, latest: Millis, limit: usize) -> Stored<u64> {
+        deliver::bring_forward(&self.connection, destination, now, latest, limit)
+    }
+    fn too_old(&self, destination: &str, before: Millis, limit: usize, busy: &[DeliveryId]) -> Stored<Vec<DeliveryId>> {
+        deliver::too_old(&self.connection, destination, before, limit, busy)
+    }
+    fn give_up(&self, ids: &[DeliveryId], why: &str, now: Millis) -> Stored<u64> {
+        deliver::give_up(&self.connection, ids, why, now)
+    }
     fn attempted(&self, outcomes: &[Attempt]) -> Stored<()> {
         deliver::attempted(&self.connection, outcomes)
     }
     fn expired(&self, before: Millis, limit: usize) -> Stored<Vec<InstanceRow>> {
         retain::expired(&self.connection, before, limit)
     }
-    fn removed(&self, ids: &[InstanceId], now: Millis) -> Stored<()> {
-        retain::removed(&self.connection, ids, now)
+    fn remove(&self, ids: &[InstanceId], now: Millis) -> Stored<Vec<String>> {
+        retain::remove(&self.connection, ids, now)
+    }
+    fn to_unlink(&self) -> Stored<Vec<String>> {
+        retain::to_unlink(&self.connection)
+    }
+    fn unlinked(&self, names: &[String]) -> Stored<()> {
+        retain::unlinked(&self.connection, names)
     }
     fn spool_names(&self) -> Stored<Vec<(InstanceId, String)>> {
         let mut statement = self.connection.prepare_cached(retain::SPOOL_NAMES)?;

@@ -45,6 +45,8 @@ pub trait Store: Send {
     fn due_series(&self, now: Millis, limit: usize) -> Stored<Vec<SeriesJob>>;
     /// When the next series is due.
     fn next_series_due(&self) -> Stored<Option<Millis>>;
+    /// Series that are due later than `settle_max` from `now` are due now; how many.
+    fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Stored<u64>;
     /// Enters a decision.
     fn decided(&self, decision: &Decision) -> Stored<()>;
     /// Deliveries to attempt.
@@ -57,12 +59,24 @@ pub trait Store: Send {
     ) -> Stored<Vec<DeliveryJob>>;
     /// When the next delivery is due.
     fn next_delivery_due(&self, destination: &str) -> Stored<Option<Millis>>;
+    /// Destinations of queued deliveries.
+    fn queued_destinations(&self) -> Stored<Vec<String>>;
+    /// Makes up to `limit` deliveries that are due after `latest` due now; how many.
+    fn bring_forward(&self, destination: &str, now: Millis, latest: Millis, limit: usize) -> Stored<u64>;
+    /// Up to `limit` queued deliveries that were entered at `before` or earlier.
+    fn too_old(&self, destination: &str, before: Millis, limit: usize, busy: &[DeliveryId]) -> Stored<Vec<DeliveryId>>;
+    /// Queued deliveries become dead letters without an attempt; how many.
+    fn give_up(&self, ids: &[DeliveryId], why: &str, now: Millis) -> Stored<u64>;
     /// Enters attempts.
     fn attempted(&self, outcomes: &[Attempt]) -> Stored<()>;
     /// Instances whose files may go.
     fn expired(&self, before: Millis, limit: usize) -> Stored<Vec<InstanceRow>>;
-    /// Files are gone as they should.
-    fn removed(&self, ids: &[InstanceId], now: Millis) -> Stored<()>;
+    /// Files that may go are given up; their names.
+    fn remove(&self, ids: &[InstanceId], now: Millis) -> Stored<Vec<String>>;
+    /// Names of files that were given up and are not unlinked yet.
+    fn to_unlink(&self) -> Stored<Vec<String>>;
+    /// They are unlinked.
+    fn unlinked(&self, names: &[String]) -> Stored<()>;
     /// Files that rows need.
     fn spool_names(&self) -> Stored<Vec<(InstanceId, String)>>;
     /// A file is gone as it should not.

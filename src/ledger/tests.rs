@@ -56,6 +56,10 @@ fn every_pick_and_every_audit_is_an_index_look_up() {
         (decide::study_instances_sql(), "instance_series"),
         (deliver::due_sql(), "delivery_due"),
         (deliver::NEXT_DELIVERY.to_owned(), "delivery_due"),
+        (deliver::QUEUED_DESTINATIONS.to_owned(), "delivery_due"),
+        (deliver::TOO_LATE.to_owned(), "delivery_due"),
+        (deliver::TOO_OLD.to_owned(), "delivery_due"),
+        (decide::SERIES_TOO_LATE.to_owned(), "series_due"),
         (deliver::QUEUE.to_owned(), "delivery_open"),
         (deliver::OPEN.to_owned(), "delivery_open"),
         (retain::expired_sql(), "instance_ended"),
@@ -76,7 +80,9 @@ fn every_pick_and_every_audit_is_an_index_look_up() {
         assert!(plan.iter().any(|step| step.contains(index)), "{sql}\n{plan:#?} does not use {index}");
         for step in &plan {
             let result_of_ours =
-                ["SCAN hit", "SCAN h", "SCAN told", "SCAN (subquery"].iter().any(|s| step.starts_with(s));
+                ["SCAN hit", "SCAN h", "SCAN told", "SCAN (subquery", "SCAN name", "SCAN CONSTANT ROW"]
+                    .iter()
+                    .any(|s| step.starts_with(s));
             let scans = step.starts_with("SCAN") && !result_of_ours;
             assert!(!scans || open_work.iter().any(|i| step.contains(&format!("INDEX {i}"))), "{sql}\nscans: {step}");
         }
@@ -185,8 +191,8 @@ async fn an_operation_whose_caller_has_gone_still_runs() {
     let (store, path, _folder) = store();
     let writer = Writer::start(Box::new(store), |_| ()).unwrap();
     let call = writer.submit(|s| s.received(&new(1, "1")));
-    // Polled once: submitted, then abandoned.
-    assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
+    // Polled once: submitted, then abandoned (unless the writer was quicker than that).
+    let _ = tokio::time::timeout(Duration::ZERO, call).await;
     writer.close().await.unwrap();
     assert_eq!(SqliteStore::open(&path, Access::Create).unwrap().unlooked(10, &[]).unwrap().len(), 1);
 }

@@ -110,6 +110,8 @@ pub struct Decision {
     pub study_instance_uid: String,
     /// The verdict.
     pub verdict: Verdict,
+    /// What it rests on, for the audit, as a JSON object: scores, model, tags found, mode.
+    pub evidence: serde_json::Value,
     /// What this series chose by routes (default destinations not counted).
     pub chosen: Vec<String>,
     /// One for every undecided instance of the job.
@@ -258,8 +260,8 @@ pub struct InstanceLife {
 pub struct Event {
     /// When.
     pub at: Millis,
-    /// `association`, `rejected`, `received`, `adopted`, `looked`, `verdict`, `correction`, `routed`, `delivered`, `retry`,
-    /// `dead`, `dropped`, `removed`, `missing`, `refused` (a C-STORE answered with a failure), …
+    /// `association`, `rejected`, `received`, `adopted`, `looked`, `verdict`, `correction`, `routed`, `unrouted`, `delivered`,
+    /// `retry`, `dead`, `dropped`, `removed`, `missing`, `refused` (a C-STORE answered with a failure), …
     pub kind: String,
     /// (0008,0018) or empty.
     #[serde(default)]

@@ -74,6 +74,11 @@ impl Writer {
         answered.await.unwrap_or(Ok(()))
     }
 
+    /// The thread has ended.
+    pub fn is_closed(&self) -> bool {
+        self.messages.is_closed()
+    }
+
     /// Transactions committed so far.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)

@@ -150,7 +150,7 @@ impl Card {
         for (name, t) in &self.regions {
             text += &format!("| {name} | {:.3} | {:.3} |\n", t.accept, t.reject);
         }
-        text += "\n## Outputs\n\n| head | calibration: scale | offset |\n|---|---|---|\n";
+        text += "\n## Outputs\n\nProbability = sigmoid(scale · output + offset), fitted as if one image in five were of the region.\n\n| head | calibration: scale | offset |\n|---|---|---|\n";
         for head in &self.heads {
             text += &format!("| {} | {:.3} | {:.3} |\n", head.name, head.scale, head.offset);
         }
@@ -194,9 +194,11 @@ fn metrics_table(metrics: &serde_json::Value) -> String {
         );
     }
     let of = |key: &str, part: &str| metrics.get(key).and_then(|v| v.get(part)).and_then(|v| v.as_u64());
-    for (key, what) in
-        [("outside", "Radiographs of other regions"), ("neighbours", "Of these, of neighbouring regions")]
-    {
+    for (key, what) in [
+        ("outside", "Radiographs of other regions"),
+        ("neighbours", "Radiographs of neighbouring regions, counted apart"),
+        ("no_radiograph", "Images that are no radiographs"),
+    ] {
         if let (Some(images), Some(called)) = (of(key, "images"), of(key, "called_a_region")) {
             text += &format!("\n{what}: {called} of {images} called one of the five.\n");
         }

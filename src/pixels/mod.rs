@@ -1,6 +1,7 @@
 //! A DICOM file, PNG or JPEG → one grey plane as displayed, at about the size that the network needs.
 //!
 //! ```text
+//! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
 //! decode     encapsulated pixels → stored values: rle, codestream (what a codestream claims), codecs of the registry
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
@@ -9,8 +10,10 @@
 //! ```
 //!
 //! The order is that of PS3.4 N.2 (modality, VOI, presentation), with the averaging in between: a plane of some hundred
-//! pixels is all that is ever held in floats. Memory is bounded by [`MAX_PIXELS`], whatever the file says.
+//! pixels is all that is ever held in floats. Memory is bounded by [`MAX_PIXELS`] for an image,
+//! and for all that are being decoded by a budget of 1 GiB, whatever the files say.
 
+mod budget;
 mod codestream;
 mod decode;
 mod display;
@@ -38,6 +41,9 @@ pub enum PixelsError {
     /// It should be readable and is not.
     #[error("{0}")]
     Undecodable(String),
+    /// It is no image of a kind that is read here.
+    #[error("neither DICOM nor PNG nor JPEG")]
+    Foreign,
 }
 
 impl From<io::Error> for PixelsError {
@@ -69,7 +75,7 @@ pub fn read_dicom(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
 /// Reads a DICOM, PNG or JPEG file by its content.
 ///
 /// # Errors
-/// As [`read_dicom`]; a file that is none of the three is [`PixelsError::Undecodable`].
+/// As [`read_dicom`]; a file that is none of the three is [`PixelsError::Foreign`].
 pub fn read_any(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
     let mut file = File::open(path)?;
     let mut start = Vec::with_capacity(132);
@@ -86,7 +92,7 @@ pub fn read_any(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
         let image = header::read_bare(&mut file, &start)?;
         return plane(file, image, wanted);
     }
-    Err(undecodable("neither DICOM nor PNG nor JPEG"))
+    Err(PixelsError::Foreign)
 }
 
 /// From the header to the plane.
@@ -110,6 +116,7 @@ fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, P
         }
         Source::Memory(bytes) => average(&mut bytes.as_slice(), *columns, *rows, layout)?,
         Source::Fragments { offset, length } => {
+            let _share = budget::share((columns * rows) as u64);
             let encoded = decode::fragments(&mut file, *offset, *length, &image)?;
             let raw = decode::decode(encoded, &image, wanted)?;
             average(&mut raw.bytes.as_slice(), raw.columns, raw.rows, &raw.layout)?

@@ -104,7 +104,9 @@ impl Deposit for Router {
         if let Err(error) = self.ledger.received(new).await {
             // not entered, so not ours: the sender keeps it and tries again
             self.take_back(spooled.name).await;
-            return Err(Refusal::new(status::PROCESSING_FAILURE, "processing failure", error));
+            let full = error.is_out_of_resources();
+            let status = if full { status::OUT_OF_RESOURCES } else { status::PROCESSING_FAILURE };
+            return Err(Refusal::new(status, if full { "out of resources" } else { "processing failure" }, error));
         }
         self.wake();
         Ok(status::SUCCESS)

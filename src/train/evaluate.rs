@@ -17,6 +17,23 @@ pub fn evaluate(
     split: Split,
     progress: &Progress,
 ) -> Result<(Report, Vec<Judged>), TrainError> {
+    Ok(report(classifier, &outputs(classifier, manifest, split, progress)?))
+}
+
+/// The report over what the network gave, by the classifier's card.
+pub fn report(classifier: &Classifier, outputs: &[Output]) -> (Report, Vec<Judged>) {
+    let card = classifier.card();
+    let judged = judged(outputs, &card.heads, &card.regions);
+    (metrics::report(&judged, &card.regions), judged)
+}
+
+/// What the network gives for the labelled images of a split.
+pub fn outputs(
+    classifier: &Classifier,
+    manifest: &Manifest,
+    split: Split,
+    progress: &Progress,
+) -> Result<Vec<Output>, TrainError> {
     let entries: Vec<&Entry> = manifest.labelled(split).collect();
     if entries.is_empty() {
         let file = manifest.file.display();
@@ -41,7 +58,5 @@ pub fn evaluate(
         progress.advance(part.len() as u64, "");
     }
     progress.end();
-    let card = classifier.card();
-    let judged = judged(&outputs, &card.heads, &card.regions);
-    Ok((metrics::report(&judged, &card.regions), judged))
+    Ok(outputs)
 }

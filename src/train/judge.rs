@@ -1,6 +1,6 @@
 //! Judging: from logits over a labelled set to calibration, thresholds and the report.
 
-use super::metrics::{self, Judged, Report, label};
+use super::metrics::{self, Judged, Platt, Report, label};
 use crate::anatomy::Region;
 use crate::model::Threshold;
 use crate::model::card::Head;
@@ -32,15 +32,14 @@ const CALIBRATION_PRIOR: f64 = 4.0;
 
 /// Fits calibration and thresholds. Images that are no radiographs take part: they must be rejected too.
 pub fn fit(outputs: &[Output], heads: &[String]) -> Fitted {
-    let fitted: Vec<Head> = heads
-        .iter()
-        .enumerate()
-        .map(|(i, name)| {
-            let scored: Vec<(f32, bool)> =
-                outputs.iter().filter_map(|o| Some((o.logits[i], label(&o.region, name)?))).collect();
-            metrics::platt(name, &scored, CALIBRATION_PRIOR)
-        })
-        .collect();
+    let scored = |(i, name): (usize, &String)| -> Vec<(f32, bool)> {
+        outputs.iter().filter_map(|o| Some((o.logits[i], label(&o.region, name)?))).collect()
+    };
+    let all: Vec<Vec<(f32, bool)>> = heads.iter().enumerate().map(scored).collect();
+    // What the heads have in common is what those with hardly an image fall back on.
+    let common = Platt::fit(&all.concat(), Platt::NONE, CALIBRATION_PRIOR);
+    let fitted: Vec<Head> =
+        heads.iter().zip(&all).map(|(name, scored)| Platt::fit(scored, common, CALIBRATION_PRIOR).head(name)).collect();
     let judged = judged(outputs, &fitted, &BTreeMap::new());
     let thresholds = Region::ALL
         .into_iter()

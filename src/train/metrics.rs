@@ -54,66 +54,89 @@ pub fn auc(scored: &[(f32, bool)]) -> Option<f64> {
     Some(sum / (positives as f64 * negatives as f64))
 }
 
-/// Platt scaling of one head: the scale and offset of the likeliest sigmoid, drawn towards (1, 0) since the images to
-/// fit on are few. `strength` is the prior's weight in images.
-pub fn platt(name: &str, scored: &[(f32, bool)], strength: f64) -> Head {
-    let (mut scale, mut offset) = (1.0f64, 0.0f64);
-    // Newton's method; the loss is convex. Scale is fitted as it is and kept above 0.05.
-    for _ in 0..50 {
-        let (mut ga, mut gb) = (strength * (scale - 1.0), strength * 0.1 * offset);
-        let (mut haa, mut hab, mut hbb) = (strength, 0.0, strength * 0.1);
-        for &(logit, positive) in scored {
-            let x = f64::from(logit);
-            let p = 1.0 / (1.0 + (-(scale * x + offset)).exp());
-            let error = p - if positive { 1.0 } else { 0.0 };
-            let weight = (p * (1.0 - p)).max(1e-9);
-            ga += error * x;
-            gb += error;
-            haa += weight * x * x;
-            hab += weight * x;
-            hbb += weight;
+/// Of so many images, one is assumed to be of a head's region when its probability is calibrated.
+///
+/// How often a region is met differs from house to house; a validation set says nothing of it, and with two elbows among
+/// a hundred images no elbow would ever be likely.
+pub const ONE_IN: f64 = 5.0;
+
+/// Scale and offset of a Platt scaling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Platt {
+    pub scale: f64,
+    pub offset: f64,
+}
+
+impl Platt {
+    /// The logit as it is.
+    pub const NONE: Platt = Platt { scale: 1.0, offset: 0.0 };
+
+    /// The likeliest scaling of logits at a prevalence of one in [`ONE_IN`], drawn towards `prior` with the weight of
+    /// `strength` images. A positive image counts once, the negative ones together as many times as the prevalence asks
+    /// for: a head with one positive image keeps close to the prior however many negative ones there are.
+    pub fn fit(scored: &[(f32, bool)], prior: Platt, strength: f64) -> Platt {
+        let positives = scored.iter().filter(|s| s.1).count() as f64;
+        let negatives = (scored.len() as f64 - positives).max(1.0);
+        let down = (ONE_IN - 1.0) * positives / negatives;
+        let Platt { mut scale, mut offset } = prior;
+        // Newton's method; the loss is convex.
+        for _ in 0..50 {
+            let (mut ga, mut gb) = (strength * (scale - prior.scale), strength * 0.1 * (offset - prior.offset));
+            let (mut haa, mut hab, mut hbb) = (strength, 0.0, strength * 0.1);
+            for &(logit, positive) in scored {
+                let x = f64::from(logit);
+                let p = 1.0 / (1.0 + (-(scale * x + offset)).exp());
+                let by = if positive { 1.0 } else { down };
+                let error = by * (p - if positive { 1.0 } else { 0.0 });
+                let weight = by * (p * (1.0 - p)).max(1e-9);
+                ga += error * x;
+                gb += error;
+                haa += weight * x * x;
+                hab += weight * x;
+                hbb += weight;
+            }
+            let determinant = (haa * hbb - hab * hab).max(1e-12);
+            let (da, db) = ((hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant);
+            scale = (scale - da.clamp(-0.5, 0.5)).max(0.05);
+            offset -= db.clamp(-1.0, 1.0);
+            if da.abs() + db.abs() < 1e-9 {
+                break;
+            }
         }
-        let determinant = (haa * hbb - hab * hab).max(1e-12);
-        let (da, db) = ((hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant);
-        scale = (scale - da.clamp(-0.5, 0.5)).max(0.05);
-        offset -= db.clamp(-1.0, 1.0);
-        if da.abs() + db.abs() < 1e-9 {
-            break;
-        }
+        Platt { scale, offset }
     }
-    Head { name: name.to_owned(), scale: scale as f32, offset: offset as f32 }
+
+    /// As it stands in a card.
+    pub fn head(self, name: &str) -> Head {
+        Head { name: name.to_owned(), scale: self.scale as f32, offset: self.offset as f32 }
+    }
 }
 
 /// Thresholds of one region from calibrated probabilities.
 ///
 /// `accept` lies where `cost * false accepts + misses` is least (a false correction harms more than an abstention), never
-/// below one half; in a gap between scores, in its middle. `reject` lies under the lowest score of a true one.
+/// below one half, in the middle between the scores on either side. `reject` lies under the lowest score of a true one.
 pub fn threshold(scored: &[(f32, bool)], cost: f64) -> Threshold {
     let mut cuts: Vec<f32> = scored.iter().map(|s| s.0).filter(|&p| p > 0.5).chain([0.5, 1.0]).collect();
     cuts.sort_by(f32::total_cmp);
     cuts.dedup();
     let loss = |accept: f32| -> f64 {
-        scored
-            .iter()
-            .map(|&(p, positive)| match (p >= accept, positive) {
-                (true, false) => cost,
-                (false, true) => 1.0,
-                _ => 0.0,
-            })
-            .sum()
+        let one = |&(p, positive): &(f32, bool)| match (p >= accept, positive) {
+            (true, false) => cost,
+            (false, true) => 1.0,
+            _ => 0.0,
+        };
+        scored.iter().map(one).sum()
     };
-    let mut best = (f64::INFINITY, 0.5f32);
-    for pair in cuts.windows(2) {
-        let middle = (pair[0] + pair[1]) / 2.0;
-        for cut in [pair[0], middle] {
-            let found = loss(cut);
-            // In doubt the higher one.
-            if found <= best.0 {
-                best = (found, cut);
-            }
-        }
-    }
-    let accept = best.1.clamp(0.5, 0.98);
+    // The loss is the same anywhere between two neighbouring scores. Of equal gaps the highest, joined with those below
+    // it that cost no more; the threshold in the middle.
+    let gaps: Vec<(f32, f32, f64)> = cuts.windows(2).map(|w| (w[0], w[1], loss((w[0] + w[1]) / 2.0))).collect();
+    let least = gaps.iter().map(|g| g.2).fold(f64::INFINITY, f64::min);
+    let top = gaps.iter().rposition(|g| g.2 <= least).unwrap_or(0);
+    let bottom = (0..top).rev().take_while(|&i| gaps[i].2 <= least).last().unwrap_or(top);
+    let middle = gaps.get(top).map_or(0.5, |g| (gaps[bottom].0 + g.1) / 2.0);
+    let accept = middle.clamp(0.5, 0.98);
     let lowest = scored.iter().filter(|s| s.1).map(|s| s.0).fold(1.0f32, f32::min);
     let reject = (lowest * 0.5).clamp(0.02, 0.35).min(accept);
     Threshold { accept, reject }
@@ -292,18 +315,30 @@ mod tests {
 
     #[test]
     fn platt_moves_probabilities_towards_the_rates() {
-        // Overconfident logits: ±4 would say 98 %, right in three of four.
-        let scored: Vec<(f32, bool)> =
-            (0..400).map(|i| if i % 2 == 0 { (4.0, i % 8 != 0) } else { (-4.0, i % 8 == 1) }).collect();
-        let head = platt("KNEE", &scored, 4.0);
-        assert!((head.probability(4.0) - 0.75).abs() < 0.02, "{head:?}");
-        assert!((head.probability(-4.0) - 0.25).abs() < 0.02, "{head:?}");
+        // Overconfident logits: 4 would say 98 %, and is right in three of four; one in five is positive.
+        let mut scored = vec![(4.0, true); 75];
+        scored.extend([(4.0, false); 25].into_iter().chain([(-4.0, true); 5]).chain([(-4.0, false); 295]));
+        let head = Platt::fit(&scored, Platt::NONE, 0.5).head("KNEE");
+        assert!((head.probability(4.0) - 0.75).abs() < 0.03, "{head:?}");
+        assert!((head.probability(-4.0) - 5.0 / 300.0).abs() < 0.01, "{head:?}");
+        // The same with the positives a tenth as many: the prevalence of the set does not count.
+        let mut rare = vec![(4.0, true); 15];
+        rare.extend([(4.0, false); 50].into_iter().chain([(-4.0, true); 1]).chain([(-4.0, false); 590]));
+        let rare = Platt::fit(&rare, Platt::NONE, 0.1).head("KNEE");
+        assert!((rare.probability(4.0) - head.probability(4.0)).abs() < 0.03, "{rare:?}");
     }
 
     #[test]
     fn platt_of_perfectly_parted_scores_stays_finite_and_rising() {
-        let head = platt("KNEE", &[(3.0, true), (-3.0, false), (-4.0, false)], 4.0);
+        let head = Platt::fit(&[(3.0, true), (-3.0, false), (-4.0, false)], Platt::NONE, 4.0).head("KNEE");
         assert!(head.scale > 0.0 && head.scale < 5.0 && head.offset.abs() < 10.0, "{head:?}");
+    }
+
+    #[test]
+    fn platt_without_positives_is_the_prior() {
+        let prior = Platt { scale: 0.7, offset: 0.4 };
+        let fitted = Platt::fit(&[(-3.0, false), (1.0, false)], prior, 4.0);
+        assert!((fitted.scale - 0.7).abs() < 1e-6 && (fitted.offset - 0.4).abs() < 1e-6, "{fitted:?}");
     }
 
     #[test]

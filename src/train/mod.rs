@@ -14,6 +14,7 @@ pub mod recipe;
 mod write;
 
 pub use progress::Progress;
+pub use write::write_card;
 
 use crate::model::ModelError;
 use crate::model::engine::{Maps, Network};

@@ -13,11 +13,16 @@ pub fn weights_and_card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Repor
     let card = card(run, bytes, fitted, report)?;
     let file = |ending: &str| run.out.join(format!("{}.{ending}", run.recipe.name));
     let recipe = toml::to_string(run.recipe).map_err(|e| TrainError::Recipe(e.to_string()))?;
-    let json = serde_json::to_string_pretty(&card).map_err(|e| TrainError::Data(e.to_string()))?;
     replace(&file("safetensors"), bytes)?;
-    replace(&file("json"), format!("{json}\n").as_bytes())?;
-    replace(&file("md"), card.markdown().as_bytes())?;
+    write_card(&file("safetensors"), &card)?;
     replace(&file("recipe.toml"), recipe.as_bytes())
+}
+
+/// Writes the card of the weights `model` and its Markdown twin beside them.
+pub fn write_card(model: &Path, card: &Card) -> Result<(), TrainError> {
+    let json = serde_json::to_string_pretty(card).map_err(|e| TrainError::Data(e.to_string()))?;
+    replace(&Card::beside(model), format!("{json}\n").as_bytes())?;
+    replace(&model.with_extension("md"), card.markdown().as_bytes())
 }
 
 fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
@@ -44,7 +49,8 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
         data: data(run),
-        recipe: json(serde_json::to_value(run.recipe))?,
+        // By way of text: single precision keeps its short form.
+        recipe: json(serde_json::to_string(run.recipe).and_then(|text| serde_json::from_str(&text)))?,
         metrics: json(serde_json::to_value(report))?,
         limits: limits(run),
     })

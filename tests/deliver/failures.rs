@@ -147,19 +147,39 @@ async fn fewer_associations_than_allowed_will_do() {
     node.stop().await;
 }
 
-/// `max_age` ends it.
+/// `max_age` ends what waits, and is not the reason of what the destination has refused for good.
+#[tokio::test]
+async fn a_dead_letter_keeps_its_own_reason() {
+    if !receivers::pynetdicom() {
+        return;
+    }
+    let archive = answering(None, "C000", &[]);
+    let more = "[destination.retry]\nfirst = \"100ms\"\nmost = \"100ms\"\nmax_age = \"1ms\"\n";
+    let node = Node::start(config(&[destination("archive", archive.port, more)]));
+    let sample = radiograph(1, 12);
+    node.put(&sample, None, &["archive"]).await;
+    let life = node.state(&sample, "archive", DeliveryState::Dead).await;
+    assert!(life.detail.contains("C000") && !life.detail.contains("max_age"), "{}", life.detail);
+    node.stop().await;
+}
+
+/// `max_age` ends it, for all that wait, and counts no attempt of what was not tried.
 #[tokio::test]
 async fn too_old_is_a_dead_letter() {
     let more = "[destination.retry]\nfirst = \"100ms\"\nmost = \"100ms\"\nmax_age = \"1s\"\n";
     let node = Node::start(config(&[destination("archive", free_port(), more)]));
-    let samples: Vec<Sample> = (0..3).map(|number| radiograph(number, 12)).collect();
+    // more than are held in memory
+    let samples: Vec<Sample> = (0..100).map(|number| radiograph(number, 12)).collect();
     for sample in &samples {
         node.put(sample, None, &["archive"]).await;
     }
+    let mut untried = 0;
     for sample in &samples {
         let life = node.state(sample, "archive", DeliveryState::Dead).await;
         assert!(life.detail.contains("max_age") && life.detail.contains("connect"), "{}", life.detail);
+        untried += usize::from(life.attempts == 0);
     }
+    assert!(untried > 50, "{untried} of 100 without an attempt");
     node.stop().await;
 }
 

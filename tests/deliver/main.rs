@@ -3,6 +3,8 @@
 mod failures;
 mod forms;
 mod kill;
+#[path = "../support/local.rs"]
+mod local;
 mod node;
 mod receivers;
 mod running;

@@ -1,16 +1,13 @@
 //! Real C-STORE SCPs: dcmtk's storescp, pynetdicom, and what of them is not installed.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A port that nobody listens on, for now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+pub use crate::local::{free_port, python};
 
 pub struct Receiver {
     child: Child,
@@ -25,7 +22,8 @@ impl Drop for Receiver {
     }
 }
 
-fn installed(program: &str, args: &[&str]) -> bool {
+fn installed(program: impl AsRef<Path>, args: &[&str]) -> bool {
+    let program = program.as_ref();
     let found = Command::new(program)
         .args(args)
         .stdout(Stdio::null())
@@ -33,7 +31,7 @@ fn installed(program: &str, args: &[&str]) -> bool {
         .status()
         .is_ok_and(|s| s.success());
     if !found {
-        eprintln!("skipped: {program} {} does not run here", args.join(" "));
+        eprintln!("skipped: {} {} does not run here", program.display(), args.join(" "));
     }
     found
 }
@@ -41,11 +39,11 @@ fn installed(program: &str, args: &[&str]) -> bool {
 pub fn dcmtk() -> bool {
     ["storescp", "dcmcjpeg", "dcmdjpeg", "dcmcrle", "dcmconv", "dcmdump"]
         .iter()
-        .all(|tool| installed(&format!("/usr/bin/{tool}"), &["--version"]))
+        .all(|tool| installed(format!("/usr/bin/{tool}"), &["--version"]))
 }
 
 pub fn pynetdicom() -> bool {
-    installed("python3", &["-c", "import pynetdicom"])
+    installed(python(), &["-c", "import pynetdicom"])
 }
 
 fn start(mut command: Command, port: u16, folder: TempDir, listens: impl Fn(&Receiver) -> bool) -> Receiver {
@@ -86,7 +84,7 @@ pub fn answering(port: Option<u16>, statuses: &str, options: &[&str]) -> Receive
     let port = port.unwrap_or_else(free_port);
     let received = folder.path().join("received");
     std::fs::create_dir(&received).unwrap();
-    let mut command = Command::new("python3");
+    let mut command = Command::new(python());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deliver/scp.py")).arg(port.to_string());
     command.arg(received).arg(statuses).args(options);
     // a mere connection would count as an association for a while

@@ -95,6 +95,7 @@ pub fn decision(job: &SeriesJob, destinations: &[&str], now: Millis) -> Decision
         series_instance_uid: job.series_instance_uid.clone(),
         study_instance_uid: job.study_instance_uid.clone(),
         verdict: verdict(),
+        evidence: serde_json::Value::Null,
         chosen: destinations.clone(),
         instances: instances.collect(),
         added: Vec::new(),
@@ -137,6 +138,20 @@ impl Bench {
             self.ledger.decided(decision(&job, destinations, at + 2)).await.unwrap();
         }
         id
+    }
+
+    /// That many deliveries to `archive`, queued at 1002.
+    pub async fn long_queue(&self, count: i64) {
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..count {
+            let ledger = self.ledger.clone();
+            calls.spawn(async move {
+                let id = ledger.received(new(&format!("1.1.{n}"), n)).await.unwrap();
+                ledger.looked(id, scored(), n).await.unwrap();
+            });
+        }
+        calls.join_all().await;
+        self.ledger.decided(decision(&self.job(Millis::MAX).await, &["archive"], 1002)).await.unwrap();
     }
 
     /// The only due series.

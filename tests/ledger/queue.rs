@@ -75,16 +75,7 @@ async fn retry_makes_waiting_and_dead_letters_due_and_gives_a_dead_letter_a_new_
 #[tokio::test]
 async fn a_long_queue_is_moved_in_handfuls_and_counted_once() {
     let b = bench();
-    let mut calls = tokio::task::JoinSet::new();
-    for n in 0..4100 {
-        let ledger = b.ledger.clone();
-        calls.spawn(async move {
-            let id = ledger.received(new(&format!("1.1.{n}"), n)).await.unwrap();
-            ledger.looked(id, scored(), n).await.unwrap();
-        });
-    }
-    calls.join_all().await;
-    b.ledger.decided(decision(&b.job(Millis::MAX).await, &["archive"], 9000)).await.unwrap();
+    b.long_queue(4100).await;
     assert_eq!(b.ledger.queue_retry(None, 10_000).await.unwrap(), 4100);
     assert_eq!(b.ledger.queue_drop(Some("archive"), 11_000).await.unwrap(), 4100);
     assert!(b.ledger.queue(None).await.unwrap().is_empty());
@@ -125,8 +116,8 @@ async fn only_an_instance_whose_deliveries_have_all_ended_well_expires() {
     let expired = b.ledger.expired(12_001, 10).await.unwrap();
     assert_eq!(expired.iter().map(|i| i.id).collect::<Vec<_>>(), [id]);
 
-    b.ledger.removed(vec![id], 13_000).await.unwrap();
-    b.ledger.removed(vec![id], 13_500).await.unwrap();
+    b.ledger.remove(vec![id], 13_000).await.unwrap();
+    b.ledger.remove(vec![id], 13_500).await.unwrap();
     assert!(b.ledger.expired(Millis::MAX, 10).await.unwrap().is_empty());
     assert!(b.ledger.spool_names().await.unwrap().iter().all(|(i, _)| *i != id));
     assert_eq!(b.kinds("1.1.1").await.iter().filter(|k| *k == "removed").count(), 1);
@@ -175,4 +166,49 @@ async fn a_series_whose_only_instance_went_missing_is_not_due() {
     b.ledger.decided(decision(&job, &["archive"], 3000)).await.unwrap();
     assert!(b.due("archive", Millis::MAX).await.is_empty());
     assert_eq!(b.ledger.next_series_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_destinations_of_what_is_queued_are_known_whatever_is_configured() {
+    let b = bench();
+    assert!(b.ledger.queued_destinations().await.unwrap().is_empty());
+    for (n, destination) in ["b", "a", "b", "c", "ended"].into_iter().enumerate() {
+        b.routed(&format!("{}.1.1", n + 1), 1000, &[destination]).await;
+    }
+    let ended = ids(&b.due("ended", Millis::MAX).await);
+    b.ledger.attempted(vec![attempt(ended[0], Outcome::Dead, 9000)]).await.unwrap();
+    assert_eq!(b.ledger.queued_destinations().await.unwrap(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_does_not_leave_deliveries_for_a_time_far_away() {
+    let b = bench();
+    for uid in ["1.1.1", "2.1.1"] {
+        b.routed(uid, 9_000_000, &["archive"]).await;
+    }
+    b.routed("3.1.1", 9_000_000, &["teaching"]).await;
+    let far = b.due("archive", Millis::MAX).await;
+    b.ledger.attempted(vec![attempt(far[0].id, Outcome::Retry(50_500), 50_000)]).await.unwrap();
+    assert_eq!(b.ledger.bring_forward("archive", 50_000, 51_000).await.unwrap(), 1, "the other may wait");
+    assert_eq!(ids(&b.due("archive", 50_000).await), [far[1].id]);
+    assert_eq!(b.ledger.bring_forward("archive", 50_000, 51_000).await.unwrap(), 0);
+    assert_eq!(b.ledger.next_delivery_due("teaching").await.unwrap(), Some(9_000_002));
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_given_up_all_at_once_and_no_attempt_is_counted() {
+    let b = bench();
+    b.long_queue(2100).await;
+    b.routed("1.2.1", 9000, &["archive"]).await;
+    b.routed("1.3.1", 1000, &["teaching"]).await;
+    let busy = b.due("archive", 1002).await[0].id;
+    assert_eq!(b.ledger.give_up_old("archive", 1002, &[busy], "given up", 9500).await.unwrap(), 2099);
+    let queue = b.ledger.queue(Some("archive")).await.unwrap();
+    let open: Vec<_> = queue.iter().filter(|row| row.state == DeliveryState::Queued).map(|row| row.id).collect();
+    assert_eq!((open.len(), open[0]), (2, busy));
+    let dead = queue.iter().find(|row| row.state == DeliveryState::Dead).unwrap();
+    assert_eq!((dead.attempts, &*dead.last_error), (0, "given up"));
+    let event = b.ledger.events_of(&dead.sop_instance_uid).await.unwrap().pop().unwrap();
+    assert_eq!((&*event.kind, event.at, &event.detail["detail"]), ("dead", 9500, &serde_json::json!("given up")));
+    assert_eq!(b.ledger.queue(Some("teaching")).await.unwrap()[0].state, DeliveryState::Queued);
 }

@@ -207,3 +207,22 @@ async fn an_untouched_instance_says_why() {
     assert_eq!(b.kinds("1.1.1").await, ["received", "looked", "verdict", "untouched", "routed"]);
     assert_eq!(b.due("archive", 9000).await[0].overlay, None);
 }
+
+#[tokio::test]
+async fn what_gets_no_destination_is_told_as_such() {
+    let b = bench();
+    b.routed("1.1.1", 1000, &[]).await;
+    let told = b.ledger.events_of("1.1.1").await.unwrap().pop().unwrap();
+    assert_eq!(told.kind, "unrouted");
+    assert_eq!(told.detail["destinations"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_clock_set_back_does_not_keep_a_series_open() {
+    let b = bench();
+    b.seen("1.1.1", 9_000_000).await;
+    b.seen("2.1.1", 50_000).await;
+    assert_eq!(b.ledger.clock_went_back(50_000, 60_000).await.unwrap(), 1);
+    assert_eq!(b.job(50_000).await.series_instance_uid, "1.1");
+    assert_eq!(b.ledger.clock_went_back(50_000, 60_000).await.unwrap(), 0);
+}

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -33,8 +34,13 @@ pub fn model() -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("SKIPPED: no weights at {}", path.display());
+    skipped(&format!("no weights at {}", path.display()));
     None
+}
+
+/// Says that a test, or a part of one, does not run here. Goes past the capture of the test harness, so that it is seen.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// The root of the repository.
@@ -107,15 +113,7 @@ impl Site {
 
     /// The same with a changed environment.
     pub fn start_with(&self, change: impl FnOnce(&mut Command)) -> Router {
-        let config = self.write();
-        let log = self.path("log");
-        let seen = std::fs::metadata(&log).map_or(0, |m| m.len());
-        let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(RADROUTE);
-        command.args(["serve", "--config"]).arg(&config).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
-        command.stdin(Stdio::null()).stdout(File::create(self.path("stdout")).unwrap()).stderr(out);
-        change(&mut command);
-        let mut router = Router { child: command.spawn().unwrap(), port: 0, log, starts_at: seen };
+        let mut router = self.spawn(change);
         let begun = Instant::now();
         loop {
             if let Some(port) = router.listening() {
@@ -128,6 +126,19 @@ impl Site {
             assert!(begun.elapsed() < PATIENCE, "radroute does not become ready:\n{}", router.log_text());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// `radroute serve`, not waited for: it may be anywhere in its start.
+    pub fn spawn(&self, change: impl FnOnce(&mut Command)) -> Router {
+        let config = self.write();
+        let log = self.path("log");
+        let seen = std::fs::metadata(&log).map_or(0, |m| m.len());
+        let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut command = Command::new(RADROUTE);
+        command.args(["serve", "--config"]).arg(&config).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+        command.stdin(Stdio::null()).stdout(File::create(self.path("stdout")).unwrap()).stderr(out);
+        change(&mut command);
+        Router { child: command.spawn().unwrap(), port: 0, log, starts_at: seen }
     }
 
     /// Any other command with this site's configuration.

@@ -1,7 +1,7 @@
 //! Real peers: dcmtk's tools, dicom3tools, pynetdicom and Orthanc, each found or the test skipped.
 #![allow(dead_code)]
 
-use super::daemon::wait_for;
+use super::daemon::{skipped, wait_for};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     let found =
         ["/usr/bin", "/usr/sbin", "/usr/local/bin"].iter().map(|d| Path::new(d).join(name)).find(|p| p.exists());
     if found.is_none() {
-        println!("SKIPPED: {name} is not installed");
+        skipped(&format!("{name} is not installed"));
     }
     found
 }
@@ -25,7 +25,7 @@ pub fn python() -> Option<PathBuf> {
     if probe.is_ok_and(|s| s.success()) {
         return Some(python);
     }
-    println!("SKIPPED: no Python with pynetdicom ({})", python.display());
+    skipped(&format!("no Python with pynetdicom ({})", python.display()));
     None
 }
 

@@ -4,7 +4,7 @@
     python3 tools/first-run/compare.py OUT ARCHIVE [--summary]
 
 OUT is wrap.py's folder, ARCHIVE where the archive (storescp, radroute sink) writes its files. `--summary`: one line for each folder of
-pictures and tag instead of one for each picture. Exits with 1 when an object is missing or something else than the correction differs.
+pictures instead of one for each picture. Exits with 1 when an object is missing or something else than the correction differs.
 """
 import argparse
 import sys
@@ -44,9 +44,16 @@ def main():
         bad += rest[0] != rest[1]
     head = ("picture", "left the modality as", "at the archive as", "all else")
     if args.summary:
-        counted = Counter((str(Path(p).parent), *rest) for p, *rest in rows)
-        rows = [(*key, str(n)) for key, n in sorted(counted.items())]
-        head = ("folder", *head[1:], "pictures")
+        folders = {}
+        for picture, came, left, rest in rows:
+            folders.setdefault(str(Path(picture).parent), []).append((came, left, rest))
+        head = ("folder", "pictures", "left as they came", "now", "all else equal")
+        rows = []
+        for folder, all_of in sorted(folders.items()):
+            now = Counter(left for came, left, _ in all_of if left != came)
+            kept, equal = sum(came == left for came, left, _ in all_of), sum(rest == "equal" for *_, rest in all_of)
+            written = ", ".join(f"{term} {n}" for term, n in sorted(now.items())) or "-"
+            rows.append((folder, str(len(all_of)), str(kept), written, str(equal)))
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, tuple("-" * w for w in widths), *rows]:
         print("| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths)) + " |")

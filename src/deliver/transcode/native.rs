@@ -24,6 +24,8 @@ pub struct Image {
     pub bits_allocated: u16,
     /// (0028,0101)
     pub bits_stored: u16,
+    /// (0028,0103) is 1; decides between US and SS, too.
+    pub signed: bool,
 }
 
 const RLE: &str = "1.2.840.10008.1.2.5";
@@ -143,9 +145,13 @@ fn check(codec: &str, image: &Image, data: &[u8]) -> Result<u16, TranscodeError>
         same(rows.into(), columns.into(), samples.into(), precision.into())?;
         Ok(if precision <= 8 { 8 } else { 16 })
     } else if JPEG_2000.contains(&codec) {
-        let (precision, rows, columns, samples) =
+        let (precision, signed, rows, columns, samples) =
             size_segment(data).ok_or_else(|| cannot("its JPEG 2000 data have no SIZ segment"))?;
         same(rows, columns, samples, precision)?;
+        // its values are written as they come out, and read by Pixel Representation
+        if signed != image.signed {
+            return Err(cannot("its JPEG 2000 data and Pixel Representation disagree about the sign"));
+        }
         Ok(image.bits_allocated)
     } else {
         Ok(image.bits_allocated)
@@ -174,9 +180,9 @@ fn start_of_frame(data: &[u8]) -> Option<(u8, u16, u16, u8)> {
     }
 }
 
-/// Precision of the first component, rows, columns, components of a JPEG 2000 codestream (ITU-T T.800 A.5.1), also within a
+/// Precision and sign of the first component, rows, columns, components of a JPEG 2000 codestream (ITU-T T.800 A.5.1), also within a
 /// JP2 file, which the standard forbids and some write.
-fn size_segment(data: &[u8]) -> Option<(u16, u32, u32, u16)> {
+fn size_segment(data: &[u8]) -> Option<(u16, bool, u32, u32, u16)> {
     let at = data.windows(4).take(4096).position(|w| w == [0xFF, 0x4F, 0xFF, 0x51])?;
     let siz = data.get(at + 4..)?;
     let u32_at = |at: usize| Some(u32::from_be_bytes(*siz.get(at..)?.first_chunk()?));
@@ -186,7 +192,7 @@ fn size_segment(data: &[u8]) -> Option<(u16, u32, u32, u16)> {
     let components = u16_at(36)?;
     // Ssiz: bit 7 is the sign, the others the depth less one; then XRsiz and YRsiz: 1 is no subsampling
     let [depth, 1, 1, ..] = siz.get(38..)? else { return None };
-    Some((u16::from(depth & 0x7F) + 1, rows, columns, components))
+    Some((u16::from(depth & 0x7F) + 1, depth & 0x80 != 0, rows, columns, components))
 }
 
 /// One frame as a codec sees it.
@@ -250,6 +256,7 @@ mod tests {
             columns: 3,
             bits_allocated: 16,
             bits_stored: 12,
+            signed: false,
         }
     }
 
@@ -310,7 +317,14 @@ mod tests {
             siz.extend(n.to_be_bytes());
         }
         siz.extend([0, 1, 11, 1, 1]);
-        assert_eq!(size_segment(&siz), Some((12, 3000, 2500, 1)));
+        assert_eq!(size_segment(&siz), Some((12, false, 3000, 2500, 1)));
+        let image = Image { rows: 3000, columns: 2500, ..image() };
+        let signed = Image { signed: true, ..image.clone() };
+        let fits = |image: &Image, siz: &[u8]| check(JPEG_2000[0], image, siz).is_ok();
+        assert!(fits(&image, &siz) && !fits(&signed, &siz));
+        *siz.iter_mut().rev().nth(2).unwrap() |= 0x80;
+        assert_eq!(size_segment(&siz), Some((12, true, 3000, 2500, 1)));
+        assert!(!fits(&image, &siz) && fits(&signed, &siz));
     }
 
     proptest! {

@@ -24,13 +24,8 @@ const UNDEFINED: u32 = u32::MAX;
 /// # Errors
 /// [`TranscodeError::Cannot`]
 pub fn recode(data: &[u8], from: Form, explicit: bool, codec: Option<&str>) -> Result<Vec<u8>, TranscodeError> {
-    let mut recoder = Recoder {
-        out: Vec::with_capacity(data.len()),
-        image: Image { frames: 1, ..Image::default() },
-        signed: false,
-        codec,
-        at: 0,
-    };
+    let mut recoder =
+        Recoder { out: Vec::with_capacity(data.len()), image: Image { frames: 1, ..Image::default() }, codec, at: 0 };
     recoder.elements(data, from, explicit, 0, false)?;
     Ok(recoder.out)
 }
@@ -38,8 +33,6 @@ pub fn recode(data: &[u8], from: Form, explicit: bool, codec: Option<&str>) -> R
 struct Recoder<'a> {
     out: Vec<u8>,
     image: Image,
-    /// Pixel Representation (0028,0103): decides between US and SS.
-    signed: bool,
     codec: Option<&'a str>,
     /// Bytes read, for messages.
     at: usize,
@@ -136,6 +129,10 @@ impl Recoder<'_> {
             }
             let vr = header.vr.unwrap_or_else(|| self.vr_of(header.tag, header.length));
             let read = match header.length {
+                // PS3.5 A.4: in an encapsulated transfer syntax, Pixel Data has undefined length. What this is, nobody knows.
+                Some(_) if header.tag == PIXEL_DATA && depth == 0 && self.codec.is_some() => {
+                    return Err(cannot("its pixel data are not encapsulated, as its transfer syntax demands"));
+                }
                 Some(length) => {
                     let value = rest.get(..length).ok_or_else(|| self.broken())?;
                     self.element(header.tag, vr, value, form, explicit, depth)?;
@@ -214,7 +211,7 @@ impl Recoder<'_> {
             Tag(0x0028, 0x0011) => self.image.columns = number(),
             Tag(0x0028, 0x0100) => self.image.bits_allocated = number(),
             Tag(0x0028, 0x0101) => self.image.bits_stored = number(),
-            Tag(0x0028, 0x0103) => self.signed = number() == 1,
+            Tag(0x0028, 0x0103) => self.image.signed = number() == 1,
             _ => {}
         }
         Ok(())
@@ -340,7 +337,7 @@ impl Recoder<'_> {
         let vr = match StandardDataDictionary.by_tag(tag).map(|entry| entry.vr()) {
             Some(VirtualVr::Exact(vr)) => vr,
             Some(VirtualVr::Xs) => {
-                if self.signed {
+                if self.image.signed {
                     VR::SS
                 } else {
                     VR::US

@@ -176,3 +176,15 @@ fn nesting_is_bounded() {
     }
     assert!(recode(&write(&elements, LITTLE), LITTLE, true, None).is_err());
 }
+
+#[test]
+fn native_pixel_data_in_an_encapsulated_transfer_syntax_do_not_leave() {
+    let elements =
+        [El::Value(Tag(0x0028, 0x0002), *b"US", vec![1, 0]), El::Value(PIXEL_DATA, *b"OW", vec![1, 2, 3, 4])];
+    let data = write(&elements, LITTLE);
+    for explicit in [true, false] {
+        let error = recode(&data, LITTLE, explicit, Some("1.2.840.10008.1.2.5")).unwrap_err();
+        assert!(error.to_string().contains("not encapsulated"), "{error}");
+        assert!(recode(&data, LITTLE, explicit, None).is_ok());
+    }
+}
