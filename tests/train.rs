@@ -191,7 +191,7 @@ fn folders_named_by_region_are_a_manifest() {
     for region in ["HAND", "KNEE"] {
         std::fs::create_dir(folder.path().join(region)).unwrap();
         for i in 0..10 {
-            draw(&folder.path().join(region).join(format!("{i}.png")), i, i as u64);
+            draw(&folder.path().join(region).join(format!("{i}.png")), i % 6, i as u64);
         }
     }
     std::fs::write(folder.path().join("notes.txt"), "no folder").unwrap();
