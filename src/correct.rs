@@ -5,11 +5,11 @@
 //! keeps what they said before, an item of Contributing Equipment Sequence says who did it. What is written is ASCII, so
 //! the character set of the object does not matter.
 
-use crate::anatomy::{Region, term_of_code};
+use crate::anatomy::{Region, is_declared, names, term_of_code};
 use crate::dataset::encode::Elements;
 use crate::dataset::text::{charset, decode};
 use crate::dataset::walk::{Element, Irregular, MAX_INFLATED, Summary, walk};
-use crate::dataset::{DatasetError, Edit, Encoding, Form, Overlay, code_of_first_item};
+use crate::dataset::{DatasetError, Edit, Encoding, Form, Overlay, anatomic_region};
 use dicom_core::Tag;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -31,7 +31,10 @@ const PREVIOUS: usize = 32 * 1024;
 pub struct Correction {
     /// The region that the verdict writes.
     pub region: Region,
-    /// Write only where BodyPartExamined is absent or empty and nothing contradicts (mode `fill`).
+    /// Words and terms that the site takes as one with the region: a code that says one of them contradicts nothing.
+    pub same: Vec<String>,
+    /// Write only where BodyPartExamined is absent or empty (mode `fill`). Where it is and the code of Anatomic Region
+    /// Sequence says another part or cannot be read, that is [`NotEditable::Contradicted`].
     pub only_if_empty: bool,
     /// This router, by AE title: Modifying System (0400,0563) and Station Name (0008,1010).
     pub station: String,
@@ -74,6 +77,9 @@ pub enum NotEditable {
     /// The previous value is too large to be kept.
     #[error("the previous value of its element {0} is too large to be kept in the object")]
     TooLarge(Tag),
+    /// The tag is empty, but the code of Anatomic Region Sequence says another part, or cannot be read.
+    #[error("its tag is empty, but its Anatomic Region Sequence says something else")]
+    Contradicted,
     /// It cannot even be read.
     #[error(transparent)]
     Broken(#[from] DatasetError),
@@ -294,23 +300,26 @@ impl Plan {
             None => (Said::Nothing, String::new()),
             Some(f) => {
                 is_sequence(&f.element)?;
-                let no_items = f.element.value_len == if f.element.undefined { 8 } else { 0 };
-                let code = code_of_first_item(&f.value, form);
-                match code {
-                    _ if no_items => (Said::Nothing, String::new()),
-                    Some(c) if term_of_code(&c.scheme, &c.value) == Some(term) => (Said::Same, String::new()),
+                let same = |t: &str| t == term || is_declared(t, &what.same);
+                match anatomic_region(&f.element, &f.value, form) {
+                    None => (Said::Nothing, String::new()),
+                    Some(c) if term_of_code(&c.scheme, &c.value).is_some_and(same) => (Said::Same, String::new()),
+                    Some(c) if c.value.is_empty() => (Said::Other, "without a short code".into()),
                     Some(c) => (Said::Other, format!("{} {}", c.scheme, c.value)),
-                    None => (Said::Other, "without a code".into()),
                 }
             }
         };
         let right = old_body_part == term;
-        if what.only_if_empty && (!old_body_part.is_empty() || region == Said::Other) {
-            return Ok(None);
+        match (what.only_if_empty, old_body_part.is_empty(), &region) {
+            (true, false, _) => return Ok(None),
+            (true, true, Said::Other) => return Err(NotEditable::Contradicted),
+            _ => {}
         }
         let write_region = match region {
             Said::Same => false,
-            Said::Other => true,
+            // Where the tag names the region, in whatever spelling, only the tag was judged: the code beside it (of the
+            // patella, say) may be meant.
+            Said::Other => !names(&old_body_part, what.region, &what.same),
             Said::Nothing => !right,
         };
         if right && !write_region {

@@ -177,7 +177,13 @@ pub async fn retain(
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
-        let keep = config.borrow().retention.delivered;
+        let (keep, settle_max) = {
+            let config = config.borrow();
+            (config.retention.delivered, config.classify.settle_max.as_millis() as i64)
+        };
+        if let Err(error) = ledger.clock_went_back(now(), settle_max).await {
+            warn!(%error, "cannot look for series that wait for a time far ahead");
+        }
         let more = match remove_expired(&spool, &ledger, now() - keep.as_millis() as i64).await {
             Ok(removed) => removed == REMOVE_AT_ONCE,
             Err(error) => {

@@ -21,7 +21,7 @@
 //!
 //! | evidence | tags | verdict | writes in mode `correct` / `fill` |
 //! |---|---|---|---|
-//! | the series has a verdict already | | as it was | as it was |
+//! | the series has a verdict already | | as it was | see *Latecomers* |
 //! | any instance signed, or exempt beside scored ones | | `exempt` | no |
 //! | none scored: all exempt | | `exempt` | no |
 //! | none scored: some undecodable | | `undecodable` | no |
@@ -41,11 +41,24 @@
 //! never written. What is written is written to every instance of the series. The region stays in the verdict wherever the
 //! network was sure, also where nothing is written, so that routes by region work.
 //!
-//! A latecomer inherits even where its own image says something else: two values in one series would harm more, and the
-//! audit has its scores. What the configuration of today forbids is taken from an inherited verdict: any write in mode
-//! `observe` or of a region no longer enabled, a synonym's without `normalise_synonyms`, and in mode `fill` all but the
-//! filling of empty tags.
+//! In mode `fill`, a series in which any instance has a value that would change is left alone as a whole: filling the others
+//! would only make its instances differ.
+//!
+//! # Latecomers
+//! An instance that comes after the verdict of its series never changes that verdict, and the series keeps it whatever the
+//! mode becomes meanwhile. What the latecomer takes over is asked anew for each ([`inherit`]), by the rules of today:
+//!
+//! | the latecomer | is written |
+//! |---|---|
+//! | shows another region at `accept` (and not that of the series), or shows the region below `reject`, or is exempt: not the same picture | no |
+//! | mode `observe`; a region no longer enabled; a synonym's verdict without `normalise_synonyms` | no |
+//! | mode `fill`, its tag is not empty; or the verdict is none of `fill` (not `filled`) and the series was not written | no |
+//! | else: it agrees, is in doubt, or cannot be decoded | as the series |
+//!
+//! Where the series was written and its latecomer is not, the audit tells why. A series that was left alone only because of
+//! the mode binds nobody: once the mode allows it, its latecomers (and the series itself, sent again) are written.
 
+mod late;
 mod scores;
 mod tags;
 #[cfg(test)]
@@ -53,6 +66,7 @@ mod tests;
 
 use crate::anatomy::Region;
 use crate::dataset::Code;
+pub use late::{Inherits, inherit, may_write};
 use scores::Sight;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +169,8 @@ pub struct Verdict {
     pub kind: Kind,
     /// What the network saw, wherever it was sure, whether or not anything is written.
     pub region: Option<Region>,
-    /// The region to write to every instance of the series, if anything is to be written in the mode in force.
+    /// The region to write to every instance of the series, if anything was to be written in the mode in force when the
+    /// verdict was given. What a latecomer is given is asked of [`inherit`].
     pub write: Option<Region>,
     /// One sentence for the audit: why.
     pub reason: String,
@@ -215,33 +230,16 @@ pub struct Seen<'a> {
     pub look: &'a Look,
     /// BodyPartExamined as it came; empty when absent.
     pub tag: &'a str,
-    /// First item of Anatomic Region Sequence.
+    /// First item of Anatomic Region Sequence; an empty value: it has a code that cannot be read.
     pub anatomic_region: Option<&'a Code>,
     /// It carries a digital signature.
     pub signed: bool,
 }
 
-/// The verdict of a series: of all its instances that wait for one, in any order, and the verdict that the series
-/// has already, if these are latecomers.
+/// The verdict of a series: of all its instances that wait for one, in any order, or the verdict that the series has
+/// already, unchanged, if these are latecomers.
 pub fn decide(instances: &[Seen<'_>], rules: &Rules, inherited: Option<&Verdict>) -> Verdict {
-    match inherited {
-        None => judge(instances, rules),
-        Some(verdict) => {
-            let mut verdict = verdict.clone();
-            verdict.write = verdict.write.filter(|region| still_allowed(instances, rules, verdict.kind, *region));
-            verdict
-        }
-    }
-}
-
-/// May a latecomer still be written, by the rules of today?
-fn still_allowed(instances: &[Seen<'_>], rules: &Rules, kind: Kind, region: Region) -> bool {
-    let by_mode = match rules.mode {
-        Mode::Observe => false,
-        Mode::Fill => kind == Kind::Filled && tags::weigh(instances, region, rules).nothing_there_changes,
-        Mode::Correct => kind != Kind::Synonym || rules.normalise_synonyms,
-    };
-    by_mode && rules.regions.contains(&region)
+    inherited.cloned().unwrap_or_else(|| judge(instances, rules))
 }
 
 fn judge(instances: &[Seen<'_>], rules: &Rules) -> Verdict {

@@ -106,6 +106,7 @@ async fn fill(ledger: &Ledger) {
         series_instance_uid: job.series_instance_uid.clone(),
         study_instance_uid: job.study_instance_uid.clone(),
         verdict: Verdict { kind: Kind::Corrected, region: knee, write: knee, reason: "the image shows a knee".into() },
+        evidence: serde_json::Value::Null,
         chosen: destinations.clone(),
         instances: instances.collect(),
         added: Vec::new(),

@@ -58,6 +58,22 @@ fn a_late_series_brings_the_earlier_ones_along() {
 }
 
 #[test]
+fn series_of_one_study_in_one_association_are_together_too() {
+    let (upper, lower, rest) = (Archive::start(), Archive::start(), Archive::start());
+    let Some(site) = site("study", &[&upper, &lower, &rest]) else { return };
+    let router = site.start();
+    let study = uid(66, 1, 1);
+    let knee = sample("knee-2").object.as_other(&uid(66, 3, 1), &uid(66, 2, 1), &study, Some("KNEE"));
+    let elbow = sample("elbow-2").object.as_other(&uid(66, 3, 2), &uid(66, 2, 2), &study, Some("ELBOW"));
+    let slice = Object::image(objects::CT, &uid(66, 3, 3), &uid(66, 2, 3), &study, 8);
+    send(&router, &[knee.clone(), elbow.clone(), slice.clone()]);
+    let mut all = vec![knee.uid(), elbow.uid(), slice.uid()];
+    all.sort();
+    wait_for("all are at both", || upper.uids() == all && lower.uids() == all);
+    drop(router);
+}
+
+#[test]
 fn by_series_each_goes_its_own_way() {
     let (upper, lower, rest) = (Archive::start(), Archive::start(), Archive::start());
     let Some(site) = site("series", &[&upper, &lower, &rest]) else { return };

@@ -75,6 +75,7 @@ impl Bench {
             series_instance_uid: SERIES.into(),
             study_instance_uid: STUDY.into(),
             verdict,
+            evidence: serde_json::Value::Null,
             chosen: Vec::new(),
             instances: vec![one],
             added: Vec::new(),

@@ -132,6 +132,26 @@ pub fn is_general(term: &str) -> bool {
     table::PARTS.iter().any(|p| p.term == term && p.general)
 }
 
+/// Is a raw tag one of the words that a site declares to be one with a region (`classify.same_as`)?
+pub fn is_declared(raw: &str, words: &[String]) -> bool {
+    let tag = normalise(raw);
+    let same = |word: &String| {
+        word.trim().eq_ignore_ascii_case(raw.trim())
+            || match (normalise(word), &tag) {
+                (Tag::Term { term: a, .. }, Tag::Term { term: b, .. }) => a == *b,
+                // Two placeholders have nothing in common but that they say nothing.
+                (Tag::General(a), Tag::General(b)) => a == *b && a != PLACEHOLDER,
+                _ => false,
+            }
+    };
+    tag != Tag::Empty && words.iter().any(same)
+}
+
+/// Does a raw tag name `region`: by its term, by another name, or by a word that the site declares to be one with it?
+pub fn names(raw: &str, region: Region, same: &[String]) -> bool {
+    matches!(normalise(raw), Tag::Term { term, .. } if term == region.term()) || is_declared(raw, same)
+}
+
 /// The defined term for a code of Anatomic Region Sequence: SNOMED CT (`SCT`), and the older SNOMED-RT identifiers
 /// (`SRT`, `SNM3`, `99SDM`), with the codes that later editions of PS3.16 retired (PELVIS 12921003, CHEST 43799004).
 /// Scheme and value may be padded; `None`: the table does not know the code.

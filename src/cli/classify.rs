@@ -90,6 +90,10 @@ pub fn run(args: Args, config: PathBuf) -> ExitCode {
                     table.add_row(cells(&row));
                     rows += 1;
                 }
+                // In a folder much lies about; what was named was meant.
+                Err(why) if why == PixelsError::Foreign.to_string() && !args.paths.contains(path) => {
+                    eprintln!("radroute classify: {} is skipped: {why}", path.display());
+                }
                 Err(why) => tell(path, &why),
             }
         }

@@ -82,7 +82,7 @@ impl Raw {
             Tag(0x0008, 0x1030) => self.study_description = bytes.to_vec(),
             Tag(0x0008, 0x2218) => {
                 let form = if e.vr == Some(*b"UN") { Form::IMPLICIT } else { form };
-                f.anatomic_region = code_of_first_item(bytes, form);
+                f.anatomic_region = anatomic_region(e, bytes, form);
             }
             // CS has no letters beyond ASCII, but people write MÃO and HÜFTE there all the same.
             Tag(0x0018, 0x0015) => self.body_part_examined = bytes.to_vec(),
@@ -113,15 +113,20 @@ impl Raw {
     }
 }
 
-/// Code Value and Coding Scheme Designator of the first item of a code sequence's value.
-pub(crate) fn code_of_first_item(value: &[u8], form: Form) -> Option<Code> {
+/// What Anatomic Region Sequence, with this value, says: Code Value and Coding Scheme Designator of its first item. The code
+/// is empty where there is an item and no code that can be read (Long Code Value, URN Code Value); `None`: there is no item.
+pub(crate) fn anatomic_region(element: &Element, value: &[u8], form: Form) -> Option<Code> {
+    // Of undefined length, the delimiter counts.
+    if element.value_len == if element.undefined { 8 } else { 0 } {
+        return None;
+    }
     let (mut code, mut scheme) = (String::new(), String::new());
     first_item(value, form, |tag, bytes| match tag {
         Tag(0x0008, 0x0100) => code = trim_uid(bytes),
         Tag(0x0008, 0x0102) => scheme = trim_uid(bytes),
         _ => {}
     });
-    (!code.is_empty()).then_some(Code { value: code, scheme })
+    Some(Code { value: code, scheme })
 }
 
 #[cfg(test)]
@@ -177,6 +182,24 @@ mod tests {
         assert_eq!(g.body_part_examined, "HÜFT", "in the character set of the object");
         assert_eq!((f.samples_per_pixel, f.number_of_frames, f.signed), (1, 1, false));
         assert_eq!(f.series_instance_uid, "");
+    }
+
+    #[test]
+    fn an_anatomic_region_without_a_short_code_is_there_nevertheless() {
+        let region = |value: &[u8]| {
+            let b = [el((8, 0x18), "UI", b"2.25.1\0\0"), el((8, 0x2218), "SQ", value)].concat();
+            Facts::read(&mut Cursor::new(&b), b.len() as u64, "1.2.840.10008.1.2.1").unwrap().anatomic_region
+        };
+        let item =
+            |content: &[u8]| [b"\xFE\xFF\x00\xE0".as_slice(), &(content.len() as u32).to_le_bytes(), content].concat();
+        let unreadable = Some(Code { value: String::new(), scheme: String::new() });
+        assert_eq!(region(&[]), None);
+        assert_eq!(region(&item(&[])), unreadable);
+        assert_eq!(region(&item(&el((8, 0x120), "UI", b"2.25.9\0\0"))), unreadable);
+        assert_eq!(
+            region(&item(&el((8, 0x102), "SH", b"SCT "))),
+            Some(Code { value: String::new(), scheme: "SCT".into() })
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod walk;
 
 pub use encoding::{Encoding, Form};
 pub use error::DatasetError;
-pub(crate) use facts::code_of_first_item;
+pub(crate) use facts::anatomic_region;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub struct Facts {
     pub study_description: String,
     /// (0018,0015), trimmed; empty when absent or empty.
     pub body_part_examined: String,
-    /// First item of (0008,2218).
+    /// First item of (0008,2218); with an empty value where an item is there and its code cannot be read.
     pub anatomic_region: Option<Code>,
     /// A digital signature or MAC parameters are present: (FFFA,FFFA) or (4FFE,0001).
     pub signed: bool,

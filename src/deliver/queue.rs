@@ -148,6 +148,7 @@ impl Deliver {
                 circuit: Mutex::new(Circuit::default()),
                 extra_after: AtomicI64::new(0),
                 standing: AtomicUsize::new(0),
+                expiring: AtomicUsize::new(0),
                 more: AtomicBool::new(false),
                 doubt: Arc::new(Semaphore::new(1)),
                 wake: Notify::new(),
@@ -270,8 +271,8 @@ async fn retried(
     oldest: &mut Option<Millis>,
 ) -> Result<bool, LedgerError> {
     let name = line.destination.name.as_str();
-    if !line.feed.busy().is_empty() {
-        // outcomes are still on their way into the ledger
+    if !line.feed.busy().is_empty() || line.expiring.load(Ordering::Relaxed) > 0 {
+        // outcomes are still on their way into the ledger: the queue moves by itself
         return Ok(false);
     }
     let next = line.ledger.next_delivery_due(name).await?.unwrap_or(Millis::MAX);

@@ -57,6 +57,8 @@ pub struct Line {
     pub standing: AtomicUsize,
     /// The ledger has more that is due than the feed holds.
     pub more: AtomicBool,
+    /// What is too old is on its way out of the queue, so many times over.
+    pub expiring: AtomicUsize,
     /// One instance may be in doubt.
     pub doubt: Arc<Semaphore>,
     /// Wakes the queue.
@@ -102,13 +104,15 @@ impl Line {
 
     /// Gives what waits back to the ledger; whatever is too old, here or in the ledger alone, becomes a dead letter now that
     /// the destination has failed again.
-    fn stand_back(&self, records: &mut Vec<JoinHandle<()>>, why: &str) {
+    fn stand_back(self: &Arc<Line>, records: &mut Vec<JoinHandle<()>>, why: &str) {
         self.feed.clear();
         let now = ledger::now();
         let Some(max_age) = self.max_age() else { return };
         let (ledger, name, busy) = (self.ledger.clone(), self.destination.name.clone(), self.feed.busy());
         let why = too_old_because(why);
+        let expiring = Counted::new(self.clone(), |line| &line.expiring);
         records.push(tokio::spawn(async move {
+            let _expiring = expiring;
             match ledger.give_up_old(&name, now.saturating_sub(max_age), &busy, &why, now).await {
                 Ok(0) => {}
                 Ok(dead) => tracing::warn!(destination = name, dead, "given up after retry.max_age"),
@@ -217,12 +221,19 @@ struct Worker {
     again: Option<DeliveryId>,
 }
 
-/// Counts an association that stands.
-struct Standing(Arc<Line>);
+/// Counts one more in a counter of the line, until it is dropped.
+struct Counted(Arc<Line>, fn(&Line) -> &AtomicUsize);
 
-impl Drop for Standing {
+impl Counted {
+    fn new(line: Arc<Line>, counter: fn(&Line) -> &AtomicUsize) -> Counted {
+        counter(&line).fetch_add(1, Ordering::Relaxed);
+        Counted(line, counter)
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.standing.fetch_sub(1, Ordering::Relaxed);
+        (self.1)(&self.0).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -247,8 +258,7 @@ impl Worker {
         };
         match association {
             Ok(association) => {
-                line.standing.fetch_add(1, Ordering::Relaxed);
-                let _standing = Standing(line);
+                let _standing = Counted::new(line, |line| &line.standing);
                 self.session(association, job).await
             }
             Err(error) => {

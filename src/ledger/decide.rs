@@ -127,7 +127,12 @@ pub fn decided(c: &Connection, decision: &Decision) -> Stored<()> {
     let mut detail = json!(decision.verdict);
     detail["instances"] = json!(decision.instances.len());
     detail["inherited"] = json!(had.is_some());
-    series_event(c, decision.now, "verdict", series, &detail)?;
+    if let (Some(detail), Some(evidence)) = (detail.as_object_mut(), decision.evidence.as_object()) {
+        detail.extend(evidence.clone());
+    }
+    // Who sent it: the source of the first instance speaks for the series.
+    let source = decision.instances.first().map(|one| one.id);
+    series_event(c, decision.now, "verdict", series, source, &detail)?;
     for one in &decision.instances {
         decide_instance(c, series, one, decision.now)?;
     }

@@ -69,14 +69,20 @@ pub fn instance_event(c: &Connection, at: Millis, kind: &str, instance: i64, det
     Ok(())
 }
 
-/// Enters an event of a series.
-pub fn series_event(c: &Connection, at: Millis, kind: &str, series: i64, detail: &serde_json::Value) -> Stored<()> {
-    c.prepare_cached("INSERT INTO event (at, kind, series_id, detail) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        at,
-        kind,
-        series,
-        detail.to_string()
-    ])?;
+/// Enters an event of a series, with the source of one of its instances.
+pub fn series_event(
+    c: &Connection,
+    at: Millis,
+    kind: &str,
+    series: i64,
+    instance: Option<super::InstanceId>,
+    detail: &serde_json::Value,
+) -> Stored<()> {
+    c.prepare_cached(
+        "INSERT INTO event (at, kind, series_id, source_id, detail) \
+         VALUES (?1, ?2, ?3, (SELECT source_id FROM instance WHERE id = ?4), ?5)",
+    )?
+    .execute(params![at, kind, series, instance, detail.to_string()])?;
     Ok(())
 }
 

@@ -191,8 +191,8 @@ async fn an_operation_whose_caller_has_gone_still_runs() {
     let (store, path, _folder) = store();
     let writer = Writer::start(Box::new(store), |_| ()).unwrap();
     let call = writer.submit(|s| s.received(&new(1, "1")));
-    // Polled once: submitted, then abandoned.
-    assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
+    // Polled once: submitted, then abandoned (unless the writer was quicker than that).
+    let _ = tokio::time::timeout(Duration::ZERO, call).await;
     writer.close().await.unwrap();
     assert_eq!(SqliteStore::open(&path, Access::Create).unwrap().unlooked(10, &[]).unwrap().len(), 1);
 }

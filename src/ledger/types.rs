@@ -110,6 +110,8 @@ pub struct Decision {
     pub study_instance_uid: String,
     /// The verdict.
     pub verdict: Verdict,
+    /// What it rests on, for the audit, as a JSON object: scores, model, tags found, mode.
+    pub evidence: serde_json::Value,
     /// What this series chose by routes (default destinations not counted).
     pub chosen: Vec<String>,
     /// One for every undecided instance of the job.

@@ -41,6 +41,9 @@ pub enum PixelsError {
     /// It should be readable and is not.
     #[error("{0}")]
     Undecodable(String),
+    /// It is no image of a kind that is read here.
+    #[error("neither DICOM nor PNG nor JPEG")]
+    Foreign,
 }
 
 impl From<io::Error> for PixelsError {
@@ -72,7 +75,7 @@ pub fn read_dicom(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
 /// Reads a DICOM, PNG or JPEG file by its content.
 ///
 /// # Errors
-/// As [`read_dicom`]; a file that is none of the three is [`PixelsError::Undecodable`].
+/// As [`read_dicom`]; a file that is none of the three is [`PixelsError::Foreign`].
 pub fn read_any(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
     let mut file = File::open(path)?;
     let mut start = Vec::with_capacity(132);
@@ -89,7 +92,7 @@ pub fn read_any(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
         let image = header::read_bare(&mut file, &start)?;
         return plane(file, image, wanted);
     }
-    Err(undecodable("neither DICOM nor PNG nor JPEG"))
+    Err(PixelsError::Foreign)
 }
 
 /// From the header to the plane.

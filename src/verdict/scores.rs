@@ -88,6 +88,16 @@ fn best(scores: &Scores) -> String {
     best.map(|(r, p)| format!(" (best: {} at {p:.3})", r.term())).unwrap_or_default()
 }
 
+/// Why an image cannot show `region`: it names another, or it excludes this one. Doubt is no reason.
+pub(super) fn objection(scores: &Scores, region: Region, thresholds: &Thresholds) -> Option<String> {
+    let other = Region::ALL.into_iter().find(|r| *r != region && accepted(scores, *r, thresholds));
+    match other {
+        Some(other) if !accepted(scores, region, thresholds) => Some(format!("{} is seen", other.term())),
+        _ if excluded(scores, region, thresholds) => Some(format!("{} is not in the picture", region.term())),
+        _ => None,
+    }
+}
+
 /// What the images show together. The order of `images` does not matter.
 pub(super) fn combine(images: &[&Scores], thresholds: &Thresholds) -> Sight {
     let mut seen: Vec<(Image, &Scores)> = images.iter().map(|s| (image(s, thresholds), *s)).collect();

@@ -59,22 +59,24 @@ fn says(seen: &Seen<'_>, region: Region, rules: &Rules) -> (Says, String) {
     let by_tag = match &tag {
         Tag::Term { term, exact: true } if *term == region.term() => return (Says::Right, shown(seen.tag)),
         Tag::Term { term, .. } if *term == region.term() => Says::Synonym,
-        Tag::Term { .. } | Tag::General(_) | Tag::Unknown(_) if same_as(seen.tag, &tag, region, rules) => Says::Synonym,
+        Tag::Term { .. } | Tag::General(_) | Tag::Unknown(_) if same_as(seen.tag, region, rules) => Says::Synonym,
         Tag::Term { term, .. } => beside(term, region),
         Tag::Empty => Says::Empty,
         Tag::General(term) => beside(term, region),
         Tag::Unknown(_) => Says::Unreadable,
     };
-    let Some(code) = seen.anatomic_region.filter(|code| !code.value.trim().is_empty()) else {
-        return (by_tag, shown(seen.tag));
-    };
+    let Some(code) = seen.anatomic_region else { return (by_tag, shown(seen.tag)) };
     let by_code = match anatomy::term_of_code(&code.scheme, &code.value) {
-        Some(term) if term == region.term() || same_as_term(term, region, rules) => Says::Right,
+        Some(term) if term == region.term() || same_as(term, region, rules) => Says::Right,
         Some(term) => beside(term, region),
         None => Says::Unreadable,
     };
     let with_code = || {
-        let name = anatomy::term_of_code(&code.scheme, &code.value).map_or_else(|| shown(&code.value), String::from);
+        let name = match anatomy::term_of_code(&code.scheme, &code.value) {
+            Some(term) => term.to_string(),
+            None if code.value.is_empty() => "without a short code".to_string(),
+            None => shown(&code.value),
+        };
         (by_code, format!("{}, Anatomic Region Sequence {name}", or_empty(&shown(seen.tag))))
     };
     match (by_tag, by_code) {
@@ -96,21 +98,8 @@ fn beside(term: &str, region: Region) -> Says {
 }
 
 /// Does the site take the tag as one with the region?
-fn same_as(raw: &str, tag: &Tag, region: Region, rules: &Rules) -> bool {
-    let declared = |word: &String| {
-        word.trim().eq_ignore_ascii_case(raw.trim())
-            || match (anatomy::normalise(word), tag) {
-                (Tag::Term { term: a, .. }, Tag::Term { term: b, .. }) => a == *b,
-                // Two placeholders have nothing in common but that they say nothing.
-                (Tag::General(a), Tag::General(b)) => a == *b && a != anatomy::PLACEHOLDER,
-                _ => false,
-            }
-    };
-    rules.same_as.get(&region).is_some_and(|words| words.iter().any(declared))
-}
-
-fn same_as_term(term: &'static str, region: Region, rules: &Rules) -> bool {
-    same_as(term, &anatomy::normalise(term), region, rules)
+fn same_as(raw: &str, region: Region, rules: &Rules) -> bool {
+    rules.same_as.get(&region).is_some_and(|words| anatomy::is_declared(raw, words))
 }
 
 /// A tag as the audit shows it: bounded, no control characters.

@@ -253,7 +253,10 @@ fn the_code_of_the_anatomic_region_speaks_where_the_tag_does_not() {
     for (tag, value, kind, write) in [
         ("", "72696002", Kind::Filled, KNEE),
         ("", "T-D9200", Kind::Filled, KNEE),
-        ("", "", Kind::Filled, KNEE),
+        // An item is there, but no short code: a long one, a URN.
+        ("", "", Kind::Abstained, None),
+        ("LEG", "", Kind::Abstained, None),
+        ("KNEE", "", Kind::Confirmed, None),
         ("", "85562004", Kind::Corrected, KNEE),
         ("", "66019005", Kind::Corrected, KNEE),
         ("", "64234005", Kind::Neighbour, None),
@@ -274,24 +277,69 @@ fn the_code_of_the_anatomic_region_speaks_where_the_tag_does_not() {
     assert_eq!(decide(&seen, &Rules { mode: Mode::Fill, ..rules() }, None).write, None);
 }
 
+fn late(look: &Look, tag: &str, verdict: &Verdict, rules: &Rules) -> Inherits {
+    inherit(verdict, &Seen { look, tag, anatomic_region: None, signed: false }, rules)
+}
+
 #[test]
-fn a_latecomer_inherits_within_what_the_rules_of_today_allow() {
+fn a_verdict_that_is_there_stays_whatever_comes() {
     let first = verdict(&[(knee(0.97), "CHEST")], &rules());
-    let other = pelvis();
-    let late = |tag| [Seen { look: &other, tag, anatomic_region: None, signed: false }];
-    assert_eq!(decide(&late("CHEST"), &rules(), Some(&first)), first);
-    for forbidding in [
-        Rules { mode: Mode::Observe, ..rules() },
-        Rules { mode: Mode::Fill, ..rules() },
-        Rules { regions: BTreeSet::from([Region::Hand]), ..rules() },
-    ] {
-        let found = decide(&late("CHEST"), &forbidding, Some(&first));
-        assert_eq!((found.kind, found.region, found.write), (first.kind, first.region, None));
+    for (look, mode) in [(pelvis(), Mode::Correct), (knee(0.97), Mode::Observe), (exempt(), Mode::Fill)] {
+        let seen = [Seen { look: &look, tag: "", anatomic_region: None, signed: false }];
+        assert_eq!(decide(&seen, &Rules { mode, ..rules() }, Some(&first)), first);
     }
-    let filled = verdict(&[(knee(0.97), "")], &rules());
-    let fill = Rules { mode: Mode::Fill, ..rules() };
-    assert_eq!(decide(&late(""), &fill, Some(&filled)).write, KNEE);
-    assert_eq!(decide(&late("CHEST"), &fill, Some(&filled)).write, None);
+}
+
+#[test]
+fn a_latecomer_inherits_unless_it_shows_something_else() {
+    let first = verdict(&[(knee(0.97), "CHEST")], &rules());
+    let two = scored([0.01, 0.01, 0.95, 0.01, 0.95]);
+    for look in [knee(0.97), knee(0.6), knee(0.3), undecodable(), two, with_head(knee(0.95), "FOOT", 0.99)] {
+        assert_eq!(late(&look, "CHEST", &first, &rules()), Inherits::Region(Region::Knee), "{look:?}");
+    }
+    let hand_and_doubt = scored([0.01, 0.01, 0.95, 0.01, 0.6]);
+    for look in [pelvis(), hand_and_doubt, knee(0.299), exempt()] {
+        let Inherits::LeftAlone(why) = late(&look, "CHEST", &first, &rules()) else { panic!("{look:?}") };
+        assert!(why.starts_with("a latecomer that shows something else: "), "{why}");
+    }
+    let confirmed = verdict(&[(knee(0.97), "KNEE")], &rules());
+    assert_eq!(late(&knee(0.97), "CHEST", &confirmed, &rules()), Inherits::Nothing);
+    assert_eq!(late(&pelvis(), "CHEST", &confirmed, &rules()), Inherits::Nothing);
+}
+
+#[test]
+fn a_latecomer_is_written_as_the_rules_of_today_allow() {
+    let [correct, fill, observe] = [Mode::Correct, Mode::Fill, Mode::Observe].map(|mode| Rules { mode, ..rules() });
+    let no_knee = Rules { regions: BTreeSet::from([Region::Hand]), ..rules() };
+    let corrected = verdict(&[(knee(0.97), "CHEST")], &correct);
+    let filled = verdict(&[(knee(0.97), "")], &correct);
+    let only_filled = verdict(&[(knee(0.97), "CHEST")], &fill);
+    let observed = verdict(&[(knee(0.97), "")], &observe);
+    assert_eq!((only_filled.write, observed.write), (None, None));
+    let written = Inherits::Region(Region::Knee);
+    let alone = |found: Inherits| matches!(found, Inherits::LeftAlone(_));
+    let look = knee(0.97);
+    for forbidding in [&observe, &no_knee] {
+        assert!(alone(late(&look, "CHEST", &corrected, forbidding)));
+        assert!(alone(late(&look, "", &filled, forbidding)));
+    }
+    // Each instance for itself, and no value that is there changes.
+    for series in [&corrected, &filled] {
+        assert_eq!(late(&look, "", series, &fill), written);
+        assert_eq!(late(&look, "KNEE", series, &fill), written);
+        assert!(alone(late(&look, "CHEST", series, &fill)));
+        assert!(alone(late(&look, "L KNEE", series, &fill)));
+    }
+    // A series that fill left alone is left alone by fill, and corrected once the mode is.
+    assert_eq!(late(&look, "", &only_filled, &fill), Inherits::Nothing);
+    assert_eq!(late(&look, "", &only_filled, &correct), written);
+    // Observing froze nothing.
+    assert_eq!(late(&look, "", &observed, &observe), Inherits::Nothing);
+    assert_eq!(late(&look, "", &observed, &correct), written);
+    let asked = Rules { normalise_synonyms: true, ..rules() };
+    let synonym = verdict(&[(look.clone(), "GENOU")], &asked);
+    assert_eq!(late(&look, "GENOU", &synonym, &asked), written);
+    assert!(alone(late(&look, "GENOU", &synonym, &correct)));
 }
 
 #[test]

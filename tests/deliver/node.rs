@@ -278,6 +278,7 @@ impl Node {
                 study_instance_uid: job.study_instance_uid.clone(),
                 verdict: Verdict { kind: Kind::Exempt, region: None, write: None, reason: "a test".into() },
                 instances: instances.collect(),
+                evidence: serde_json::Value::Null,
                 chosen,
                 added: Vec::new(),
                 now: ledger::now(),

@@ -95,6 +95,7 @@ pub fn decision(job: &SeriesJob, destinations: &[&str], now: Millis) -> Decision
         series_instance_uid: job.series_instance_uid.clone(),
         study_instance_uid: job.study_instance_uid.clone(),
         verdict: verdict(),
+        evidence: serde_json::Value::Null,
         chosen: destinations.clone(),
         instances: instances.collect(),
         added: Vec::new(),

@@ -119,10 +119,14 @@ fn what_is_right_is_let_be() {
     for b in right {
         assert_eq!(plan(&b, EXPLICIT, &correction(Region::Hand)).unwrap(), None);
     }
-    // The tag is right, the code beside it is not: the object disagrees with itself.
-    let b = with([part("HAND"), hand("SCT", "72696002")]);
-    let changes = plan(&b, EXPLICIT, &correction(Region::Hand)).unwrap().unwrap().changes;
-    assert_eq!(changes.keys().collect::<Vec<_>>(), ["0008,2218"]);
+    // The tag names it, and only the tag was judged: another code beside it stays.
+    for code in [hand("SCT", "7569003"), seq((0x0008, 0x2218), false, vec![item(vec![])])] {
+        let b = with([part("HAND"), code.clone()]);
+        assert_eq!(plan(&b, EXPLICIT, &correction(Region::Hand)).unwrap(), None);
+        let b = with([part("MANO"), code]);
+        let changes = plan(&b, EXPLICIT, &correction(Region::Hand)).unwrap().unwrap().changes;
+        assert_eq!(changes.keys().collect::<Vec<_>>(), ["0018,0015"]);
+    }
     // The code is right in an older scheme: it stays, byte by byte.
     let b = with([part("KNEE"), hand("SRT", "T-D8700")]);
     let changes = plan(&b, EXPLICIT, &correction(Region::Hand)).unwrap().unwrap().changes;
@@ -134,9 +138,17 @@ fn filling_writes_only_where_nothing_is_said() {
     let fill = Correction { only_if_empty: true, ..correction(Region::Hand) };
     let knee = || seq((0x0008, 0x2218), false, vec![coded("72696002", "SCT", "Knee")]);
     let hand = || seq((0x0008, 0x2218), false, vec![coded("85562004", "SCT", "Hand")]);
-    for b in [with([part("KNEE")]), with([part("EXTREMITY ")]), with([knee()]), with([part(""), knee()])] {
+    for b in [with([part("KNEE")]), with([part("EXTREMITY ")]), with([part("KNEE"), knee()])] {
         assert_eq!(plan(&b, EXPLICIT, &fill).unwrap(), None);
     }
+    let unreadable = || seq((0x0008, 0x2218), false, vec![item(vec![])]);
+    for b in [with([knee()]), with([part(""), knee()]), with([part(""), unreadable()])] {
+        assert!(matches!(plan(&b, EXPLICIT, &fill).unwrap_err(), NotEditable::Contradicted));
+    }
+    // Taken as one by the site, it contradicts nothing, and stays.
+    let same = Correction { same: vec!["KNEE".into()], ..fill.clone() };
+    let changes = plan(&with([knee()]), EXPLICIT, &same).unwrap().unwrap().changes;
+    assert_eq!(changes.keys().collect::<Vec<_>>(), ["0018,0015"]);
     for b in [with([]), with([part("")]), with([part("  ")]), with([part("\0\0"), hand()])] {
         assert!(plan(&b, EXPLICIT, &fill).unwrap().unwrap().changes.contains_key("0018,0015"));
     }

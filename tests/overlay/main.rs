@@ -19,6 +19,7 @@ static WATCH: memory::Watching = memory::Watching;
 fn correction(region: Region) -> Correction {
     Correction {
         region,
+        same: Vec::new(),
         only_if_empty: false,
         station: "RADROUTE".into(),
         software: "0.1.0".into(),
