@@ -60,13 +60,13 @@ fn a_disk_that_really_fills_up_loses_nothing() {
     // The archive holds back, so that what is received stays in the spool.
     let archive = Archive::on(0, Manner { gate: true, ..Manner::default() });
     let Some(mut site) = Site::with_archive(archive.port) else { return };
-    let Some(disk) = Tmpfs::mount(site.path("state"), 40) else { return };
-    // What stays free is the ledger's: its log alone may take 4 MiB before it is worked off.
-    site.limits = "min_free_disk = \"12 MiB\"\n".into();
+    let Some(disk) = Tmpfs::mount(site.path("state"), 72) else { return };
+    // What stays free is the ledger's: its log alone may take 16 MiB before it is worked off.
+    site.limits = "min_free_disk = \"40 MiB\"\n".into();
     site.tables += "[retention]\ndelivered = \"0s\"\n";
     let router = site.start();
     let batch: Vec<Object> =
-        (0..60).map(|n| Object::image(CT, &uid(41, 3, n), &uid(41, 2, 1), &uid(41, 1, 1), 512)).collect();
+        (0..80).map(|n| Object::image(CT, &uid(41, 3, n), &uid(41, 2, 1), &uid(41, 1, 1), 512)).collect();
     let mut acknowledged = Vec::new();
     let mut refused = 0;
     for object in &batch {
@@ -79,7 +79,7 @@ fn a_disk_that_really_fills_up_loses_nothing() {
     assert!(refused > 0 && !acknowledged.is_empty(), "{refused} refused, {} taken", acknowledged.len());
     // Somebody else takes the rest: not even the ledger can be written. Nobody may be told 0000 for what is not kept.
     let hog = disk.0.join("hog");
-    let _ = std::fs::write(&hog, vec![1; 40 << 20]);
+    let _ = std::fs::write(&hog, vec![1; 72 << 20]);
     for object in &batch[..3] {
         let other = object.as_other(&format!("{}.1", object.uid()), &uid(41, 2, 1), &uid(41, 1, 1), None);
         if let Ok(statuses) = wire::send(router.port, "MODALITY", &[other]) {
