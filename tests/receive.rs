@@ -222,12 +222,12 @@ fn what_the_ledger_cannot_enter_is_not_answered_0000_and_not_kept() {
     let object = object(1);
     let mut peer = Peer::for_object(node.addr, &object);
     node.close_ledger();
-    assert_eq!(peer.store(&object), 0x0110);
+    assert_eq!(peer.store(&object), 0xA700);
     node.assert_empty();
     // nothing of our insides goes out
     peer.command(1, &store_rq(1, CR, &object.sop_instance));
     peer.data(1, &object.data_set());
-    assert_eq!(peer.store_status(), (0x0110, Some("processing failure".into())));
+    assert_eq!(peer.store_status(), (0xA700, Some("out of resources".into())));
 }
 
 #[test]

@@ -139,7 +139,9 @@ struct Looker {
 impl Looker {
     /// By the configuration if there is one (in mode `correct`, whatever it says), else by what is so by default.
     fn new(model: Option<&Path>, config: &Path) -> Result<Looker, Box<dyn std::error::Error>> {
-        let config = if config.exists() { Some(Config::load(config)?) } else { None };
+        // Without any configuration it goes by what is so by default; one that was named must be there.
+        let none = config == Path::new(super::SYSTEM_CONFIG) && !config.exists();
+        let config = if none { None } else { Some(Config::load(config)?) };
         let settings = config.as_ref().map(|c| c.classify.clone()).unwrap_or_default();
         let classifier = Classifier::load(model.unwrap_or(&settings.model), settings.device)?;
         let rules = match &config {

@@ -15,6 +15,9 @@ pub mod serve;
 pub mod sink;
 pub mod train;
 
+/// The configuration where none is given and none lies here.
+const SYSTEM_CONFIG: &str = "/etc/radroute/config.toml";
+
 /// Exit codes of sysexits.h, as scripts and systemd know them.
 pub mod exit {
     /// The command line was wrong.
@@ -78,12 +81,6 @@ pub fn main() -> ExitCode {
             return code.into();
         }
     };
-    if let Some(given) = &cli.config
-        && !given.exists()
-    {
-        eprintln!("{}: there is no such configuration file", given.display());
-        return exit::CONFIG.into();
-    }
     let config = config_path(cli.config);
     match cli.command {
         Command::Serve(args) => serve::run(args, config),
@@ -103,6 +100,6 @@ pub fn main() -> ExitCode {
 fn config_path(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(|| {
         let here = PathBuf::from("config.toml");
-        if here.exists() { here } else { PathBuf::from("/etc/radroute/config.toml") }
+        if here.exists() { here } else { PathBuf::from(SYSTEM_CONFIG) }
     })
 }

@@ -130,15 +130,19 @@ pub(super) fn combine(images: &[&Scores], thresholds: &Thresholds) -> Sight {
 
 /// One region is named and no image shows none: is it enough for the series?
 fn sure(region: Region, images: &[&Scores], thresholds: &Thresholds, seen: &[(Image, &Scores)]) -> Sight {
-    for (image, scores) in seen {
-        match image {
-            Image::Doubt(why) if excluded(scores, region, thresholds) => {
-                return Sight::NotSure(format!("one image shows {}, another excludes it: {why}", region.term()));
-            }
-            // Two regions accepted, or a further head as probable: more than a weak view.
-            Image::Doubt(why) if accepted(scores, region, thresholds) => return Sight::NotSure(why.clone()),
-            _ => {}
-        }
+    // One after the other: which of two reasons is told must not depend on the order of arrival.
+    let doubt = |against: fn(&Scores, Region, &Thresholds) -> bool| {
+        seen.iter().find_map(|(image, scores)| match image {
+            Image::Doubt(why) if against(scores, region, thresholds) => Some(why),
+            _ => None,
+        })
+    };
+    if let Some(why) = doubt(excluded) {
+        return Sight::NotSure(format!("one image shows {}, another excludes it: {why}", region.term()));
+    }
+    // Two regions accepted, or a further head as probable: more than a weak view.
+    if let Some(why) = doubt(accepted) {
+        return Sight::NotSure(why.clone());
     }
     let mut probabilities: Vec<f64> =
         images.iter().map(|s| probability(s, region).map_or(f64::NAN, f64::from)).collect();
