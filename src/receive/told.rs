@@ -4,20 +4,12 @@ use super::association::{End, Setting};
 use super::deposit::Deposit;
 use super::wire::WireError;
 use crate::dimse::negotiate::Refused;
-use crate::ledger::{Event, Source, now};
+use crate::ledger::{Event, Source};
 use serde_json::json;
 
 /// An event without UIDs.
 pub(super) fn event(kind: &str, source: Option<Source>, detail: serde_json::Value) -> Event {
-    Event {
-        at: now(),
-        kind: kind.to_owned(),
-        sop_instance_uid: String::new(),
-        series_instance_uid: String::new(),
-        study_instance_uid: String::new(),
-        source,
-        detail,
-    }
+    Event { source, ..Event::new(kind, detail) }
 }
 
 /// An association request that was refused.

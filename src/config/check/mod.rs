@@ -137,10 +137,11 @@ impl Check<'_> {
             }
             _ => {}
         }
-        if limits.min_free_disk.as_u64() == 0 {
+        // The ledger writes into what is left: its log between checkpoints alone takes up to 16 MiB.
+        if limits.min_free_disk.as_u64() < 64 << 20 {
             self.warning(
                 "limits.min_free_disk",
-                "with limits.min_free_disk of 0 nothing is refused until the disk is full",
+                "limits.min_free_disk is below 64 MiB: the ledger may find no room to write, and then nothing is received or removed",
             );
         }
         self.duration("retention.delivered", self.config.retention.delivered, true);
