@@ -10,8 +10,8 @@ mod tests;
 
 use crate::config::Config;
 use crate::ledger::{Ledger, SeriesJob, now};
-use crate::model::Threshold;
 use crate::spool::Spool;
+use crate::verdict::Threshold;
 use pauses::Pauses;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -35,6 +35,14 @@ pub struct InputContract {
     pub trim: bool,
 }
 
+impl InputContract {
+    /// What the longer side of a plane is to be at least, in pixels: more than the square, since borders are cut off and
+    /// the smaller the steps of the last averaging, the less the reader's own averaging shows.
+    pub fn wanted_pixels(&self) -> usize {
+        2 * self.size
+    }
+}
+
 impl Default for InputContract {
     /// 224 pixels, and the means over the channels of the usual ImageNet constants.
     fn default() -> Self {

@@ -199,8 +199,8 @@ impl Mode {
     }
 }
 
-/// Thresholds of one region on the calibrated probability.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Thresholds of one region on the calibrated probability, from the model card.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// At or above: the region is named.
     pub accept: f32,

@@ -1,7 +1,6 @@
 //! What the stages ask of a configuration: routes, exemptions and the rules of verdicts, ready to be used.
 
 use super::tables::Config;
-use crate::model;
 use crate::route::{Matcher, PatternError, Router, Rule};
 use crate::verdict::{self, Threshold};
 use std::collections::BTreeMap;
@@ -30,10 +29,9 @@ impl Config {
     }
 
     /// What verdicts go by: `[classify]`, and the thresholds of the model's card.
-    pub fn verdict_rules(&self, thresholds: &BTreeMap<String, model::Threshold>) -> verdict::Rules {
-        let plain = |t: &model::Threshold| Threshold { accept: t.accept, reject: t.reject };
+    pub fn verdict_rules(&self, thresholds: &BTreeMap<String, Threshold>) -> verdict::Rules {
         verdict::Rules {
-            thresholds: thresholds.iter().map(|(term, t)| (term.clone(), plain(t))).collect(),
+            thresholds: thresholds.clone(),
             mode: self.classify.mode,
             regions: self.classify.regions.iter().copied().collect(),
             normalise_synonyms: self.classify.normalise_synonyms,

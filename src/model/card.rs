@@ -1,7 +1,8 @@
 //! The model card: what lies beside the weights as JSON, and its Markdown twin.
 
-use super::{ModelError, Threshold};
+use super::ModelError;
 use crate::preprocess::InputContract;
+use crate::verdict::Threshold;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

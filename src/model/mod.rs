@@ -11,6 +11,7 @@ pub mod weights;
 
 use crate::config::DeviceChoice;
 use crate::preprocess::{Plane, network_input};
+use crate::verdict::Threshold;
 use card::Card;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -51,15 +52,6 @@ pub enum ModelError {
     Panicked,
     #[error("the network failed: {0}")]
     Candle(#[from] candle_core::Error),
-}
-
-/// Per-region thresholds on the calibrated probability, from the model card.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Threshold {
-    /// At or above: the region is named.
-    pub accept: f32,
-    /// Below: the region is excluded. In between: doubt.
-    pub reject: f32,
 }
 
 /// Weights, card and device: images in, scores out. May be shared by threads.
@@ -119,10 +111,9 @@ impl Classifier {
         }
     }
 
-    /// What the longer side of a plane is to be at least, in pixels: more than the square, since borders are cut off and
-    /// the smaller the steps of the last averaging, the less the reader's own averaging shows.
+    /// What the longer side of a plane is to be at least, in pixels.
     pub fn wanted_pixels(&self) -> usize {
-        2 * self.card.input.size
+        self.card.input.wanted_pixels()
     }
 
     /// The network's input for a plane: what [`Classifier::scores`] takes. Pure; run it beside the network.

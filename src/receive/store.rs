@@ -4,7 +4,7 @@ use super::deposit::{Announced, Deposit, Refusal};
 use crate::dimse::command::{Command, valid_uid};
 use crate::dimse::negotiate::Context;
 use crate::dimse::status;
-use crate::ledger::{Event, Source, now};
+use crate::ledger::{Event, Source};
 use serde_json::json;
 use std::time::Instant;
 
@@ -137,13 +137,9 @@ async fn tell_refused<D: Deposit>(announced: &Announced, refusal: &Refusal, byte
     let duration_ms = began.elapsed().as_millis() as u64;
     let detail = json!({ "status": status, "why": refusal.why, "bytes": bytes, "duration_ms": duration_ms });
     let event = Event {
-        at: now(),
-        kind: "refused".to_owned(),
         sop_instance_uid: sop_instance_uid.to_owned(),
-        series_instance_uid: String::new(),
-        study_instance_uid: String::new(),
         source: Some(source.clone()),
-        detail,
+        ..Event::new("refused", detail)
     };
     deposit.tell(event).await;
 }

@@ -44,7 +44,7 @@ pub fn outputs(
     for part in entries.chunks(BATCH) {
         let inputs = part
             .par_iter()
-            .map(|e| Ok(classifier.input(&features::read_plane(&manifest.path(e), classifier.card().input.size)?)))
+            .map(|e| Ok(classifier.input(&features::read_plane(&manifest.path(e), &classifier.card().input)?)))
             .collect::<Result<Vec<_>, TrainError>>()?;
         for (entry, logits) in part.iter().zip(classifier.logits(&inputs)?) {
             outputs.push(Output {

@@ -70,15 +70,16 @@ impl Frozen<'_> {
     }
 
     fn input(&self, job: &Job) -> Result<Vec<f32>, TrainError> {
-        let plane = read_plane(&job.file, self.input.size)?;
+        let plane = read_plane(&job.file, self.input)?;
         let mut rng = generator(self.seed, &job.name, job.copy);
         Ok(network_input(&augment(&plane, self.augmentation, &mut rng), self.input))
     }
 }
 
-/// Reads a DICOM, PNG or JPEG file as the daemon does, for squares of side `size`.
-pub fn read_plane(file: &Path, size: usize) -> Result<Plane, TrainError> {
-    pixels::read_any(file, 2 * size).map_err(|e| TrainError::Image { file: file.to_owned(), why: e.to_string() })
+/// Reads a DICOM, PNG or JPEG file as the daemon does.
+pub fn read_plane(file: &Path, input: &InputContract) -> Result<Plane, TrainError> {
+    pixels::read_any(file, input.wanted_pixels())
+        .map_err(|e| TrainError::Image { file: file.to_owned(), why: e.to_string() })
 }
 
 impl Features {

@@ -2,8 +2,8 @@
 
 use super::metrics::{self, Judged, Platt, Report, label};
 use crate::anatomy::Region;
-use crate::model::Threshold;
 use crate::model::card::Head;
+use crate::verdict::Threshold;
 use std::collections::BTreeMap;
 
 /// An image's labels and the network's raw outputs.

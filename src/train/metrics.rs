@@ -1,9 +1,8 @@
 //! Figures: ROC AUC, Platt scaling, thresholds, and the report over a set of images. Pure.
 
 use crate::anatomy::Region;
-use crate::model::Threshold;
 use crate::model::card::Head;
-use crate::verdict::{self, Kind, Look, Mode, Rules, Seen};
+use crate::verdict::{self, Kind, Look, Mode, Rules, Seen, Threshold};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -289,9 +288,8 @@ pub fn called(scores: &BTreeMap<String, f32>, thresholds: &BTreeMap<String, Thre
 
 /// The rules of a configuration that says nothing, with a card's thresholds.
 pub fn rules(thresholds: &BTreeMap<String, Threshold>, mode: Mode) -> Rules {
-    let of = |t: &Threshold| verdict::Threshold { accept: t.accept, reject: t.reject };
     Rules {
-        thresholds: thresholds.iter().map(|(name, t)| (name.clone(), of(t))).collect(),
+        thresholds: thresholds.clone(),
         mode,
         regions: Region::ALL.into_iter().collect(),
         normalise_synonyms: false,

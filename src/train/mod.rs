@@ -251,7 +251,7 @@ fn validation_features<'a>(manifest: &'a Manifest, frozen: &Frozen) -> Result<Va
     for part in entries.chunks(16) {
         let inputs = part
             .par_iter()
-            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e), frozen.input.size)?, frozen.input)))
+            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e), frozen.input)?, frozen.input)))
             .collect::<Result<Vec<_>, TrainError>>()?;
         maps.extend(frozen.records(&inputs)?);
     }

@@ -1,12 +1,16 @@
 //! Real peers: dcmtk's tools, dicom3tools, pynetdicom and Orthanc, each found or the test skipped.
 #![allow(dead_code)]
 
+#[path = "local.rs"]
+mod local;
+
+pub use local::free_port;
+
 use super::daemon::{skipped, wait_for};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A tool of the system's packages; plain names on PATH may be others' (pynetdicom ships a `storescu` too).
 pub fn tool(name: &str) -> Option<PathBuf> {
@@ -20,25 +24,13 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 
 /// A Python with pynetdicom.
 pub fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("RADROUTE_TEST_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
+    let python = local::python();
     let probe = Command::new(&python).args(["-c", "import pynetdicom, pydicom"]).stderr(Stdio::null()).status();
     if probe.is_ok_and(|s| s.success()) {
         return Some(python);
     }
     skipped(&format!("no Python with pynetdicom ({})", python.display()));
     None
-}
-
-/// A port that nobody listens on, below those that the system gives to outgoing connections.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + ((std::process::id() as u16 % 500) * 20 + n) % 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// A process that ends with the test.
