@@ -1,11 +1,11 @@
-//! Training: data set, augmentation, the frozen part's features, the loop, metrics, and the weights with their card.
+//! Training: data set, augmentation, the frozen part's features, the loop, and the weights with their card; judging of weights
+//! on images by way of [`crate::judge`].
 
 pub mod augment;
+mod dicom;
 pub mod evaluate;
 pub mod features;
-pub mod judge;
 pub mod manifest;
-pub mod metrics;
 pub mod net;
 pub mod ops;
 pub mod optimiser;
@@ -16,15 +16,14 @@ mod write;
 pub use progress::Progress;
 pub use write::write_card;
 
+use crate::judge::{self, NO_RADIOGRAPH, Output, Report, label};
 use crate::model::ModelError;
 use crate::model::engine::{Maps, Network};
 use crate::model::weights::{Raw, Weights, to_safetensors};
 use crate::preprocess::network_input;
 use candle_core::{Device, Tensor};
 use features::{Features, Frozen, Job};
-use judge::Output;
 use manifest::{Entry, Manifest, Split};
-use metrics::Report;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -176,12 +175,12 @@ fn check_data(run: &Run) -> Result<(), TrainError> {
         readable(&path).map_err(|why| bad(format!("{} is no image that can be read: {why}", path.display())))?;
         let known = heads.contains(&entry.region)
             || manifest::UNLABELLED.contains(&entry.region.as_str())
-            || entry.region == metrics::NO_RADIOGRAPH;
+            || entry.region == NO_RADIOGRAPH;
         if entry.split == Split::Train && !known {
             return Err(bad(format!(
                 "region {} is none of the recipe's heads, nor {}, {}",
                 entry.region,
-                metrics::NO_RADIOGRAPH,
+                NO_RADIOGRAPH,
                 manifest::UNLABELLED.join(", ")
             ))
             .into());
@@ -270,6 +269,7 @@ impl Validation<'_> {
             source: entry.source.clone(),
             group: entry.group.clone(),
             logits,
+            copies: Vec::new(),
         };
         Ok(self.entries.iter().zip(logits).map(output).collect())
     }
@@ -287,7 +287,7 @@ fn keep_if_best(
     let weights = Weights::from_bytes(run.out, &bytes)?;
     let network = Network::new(&weights, run.recipe.heads.len())?;
     let outputs = validation.outputs(&network, frozen)?;
-    let (fitted, report) = judge::judge(&outputs, &run.recipe.heads);
+    let (fitted, report) = judge::judge(&outputs, &run.recipe.heads, judge::threshold::TARGET);
     let quality = quality(&report);
     if best.is_none_or(|b| quality > b) {
         write::weights_and_card(run, &bytes, &fitted, &report)?;
@@ -335,7 +335,7 @@ impl Targets {
             let region = &run.manifest.entries[sample.entry].region;
             whole += sample.weight;
             for (sum, head) in positive.iter_mut().zip(&recipe.heads) {
-                *sum += if metrics::label(region, head) == Some(true) { sample.weight } else { 0.0 };
+                *sum += if label(region, head) == Some(true) { sample.weight } else { 0.0 };
             }
         }
         // Rare regions count more, but by the square root only: the negatives are what rejecting is learnt from.
@@ -347,7 +347,7 @@ impl Targets {
         for sample in samples {
             let region = &run.manifest.entries[sample.entry].region;
             for (head, boost) in recipe.heads.iter().zip(&boost) {
-                let (target, weight) = match metrics::label(region, head) {
+                let (target, weight) = match label(region, head) {
                     Some(true) => (1.0 - recipe.smoothing, *boost),
                     Some(false) => (recipe.smoothing, 1.0),
                     None => (0.5, 0.0),
