@@ -27,11 +27,16 @@ pub fn wilson(hits: usize, images: usize, groups: usize) -> Option<Interval> {
     if images == 0 || groups == 0 {
         return None;
     }
-    let (p, n) = (hits as f64 / images as f64, groups as f64);
+    Some(wilson_part(hits as f64 / images as f64, groups as f64))
+}
+
+/// The same of a part `p` of `n` trials, which need be no whole numbers.
+pub fn wilson_part(p: f64, n: f64) -> Interval {
+    let (p, n) = (p.clamp(0.0, 1.0), n.max(1.0));
     let square = Z * Z / n;
     let middle = (p + square / 2.0) / (1.0 + square);
     let half = Z / (1.0 + square) * (p * (1.0 - p) / n + square / (4.0 * n)).sqrt();
-    Some(Interval { low: (middle - half).clamp(0.0, p), high: (middle + half).clamp(p, 1.0) })
+    Interval { low: (middle - half).clamp(0.0, p), high: (middle + half).clamp(p, 1.0) }
 }
 
 /// Newcombe's interval of an area under a ROC curve from `m` positives and `n` negatives (R. G. Newcombe, Statistics in

@@ -21,7 +21,7 @@ pub mod roc;
 pub mod suspects;
 pub mod threshold;
 
-pub use fit::{Fitted, fit};
+pub use fit::{CrossFitted, Fitted, cross_fitted, fit};
 pub use label::{NO_RADIOGRAPH, Truth, label, truth};
 pub use report::{Called, RegionReport, Report, report};
 
@@ -139,10 +139,41 @@ pub fn rules(thresholds: &Thresholds, mode: Mode) -> Rules {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
 
     /// The same threshold for all.
     pub fn flat(accept: f32) -> Thresholds {
         Region::ALL.into_iter().map(|r| (r.term().to_owned(), Threshold { accept, reject: 0.1 })).collect()
+    }
+
+    /// The heads of [`draw`].
+    pub const HEADS: [&str; 7] = ["SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE", "FOOT", "CHEST"];
+
+    /// See [`HEADS`].
+    pub fn names() -> Vec<String> {
+        HEADS.map(String::from).to_vec()
+    }
+
+    /// `each` images of each head's region and `strange` of a region without one; logits with logistic noise, parted by `apart`
+    /// either way.
+    pub fn draw(each: usize, strange: usize, apart: f32, seed: u64) -> Vec<Output> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut logistic = || {
+            let u: f32 = rng.random_range(1e-6..1.0 - 1e-6);
+            (u / (1.0 - u)).ln()
+        };
+        let own = HEADS.iter().flat_map(|h| std::iter::repeat_n(*h, each));
+        let regions = own.chain(std::iter::repeat_n("TEETH", strange));
+        let mut output = |(i, region): (usize, &str)| Output {
+            path: i.to_string(),
+            region: region.to_owned(),
+            source: "drawn".into(),
+            group: i.to_string(),
+            logits: HEADS.iter().map(|h| logistic() + if *h == region { apart } else { -apart }).collect(),
+            copies: Vec::new(),
+        };
+        regions.enumerate().map(&mut output).collect()
     }
 
     /// An image labelled `region`, its group too, with `p` for one head and next to nothing for the other regions.

@@ -74,11 +74,11 @@ mod tests {
 
     #[test]
     fn ece_by_hand() {
-        // One bin says 0.9 and is right half the time, the other says 0.1 and is never wrong.
-        let scored = [(0.9, true, 1.0), (0.9, false, 1.0), (0.1, false, 1.0), (0.1, false, 1.0)];
+        // One bin says 0.95 and is right half the time, the other says 0.125 and is never wrong.
+        let scored = [(0.95, true, 1.0), (0.95, false, 1.0), (0.125, false, 1.0), (0.125, false, 1.0)];
         let bins = bins(&scored);
         assert_eq!(bins[9].images, 2);
-        assert!((ece(&bins).unwrap() - (0.5 * 0.4 + 0.5 * 0.1)).abs() < 1e-6);
+        assert!((ece(&bins).unwrap() - (0.5 * 0.45 + 0.5 * 0.125)).abs() < 1e-6);
         assert_eq!(ece(&super::bins(&[])), None);
     }
 

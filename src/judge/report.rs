@@ -1,5 +1,6 @@
 //! The figures over a set of judged images. Pure.
 
+use super::fit::CrossFitted;
 use super::interval::{Interval, wilson};
 use super::label::{Truth, label, truth};
 use super::reliability::{self, ece};
@@ -90,6 +91,9 @@ pub struct Report {
     /// What the thresholds were chosen by, if they were chosen on these images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Evidence>,
+    /// How images fare at calibration and thresholds that they had no part in, if these were fitted on these images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_fitted: Option<CrossFitted>,
     /// How many verdicts outlast what does not change the region, if it was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub robust: Option<Robust>,
@@ -154,6 +158,7 @@ fn part(all: &[&Judged], judged: &[Judged], thresholds: &Thresholds) -> Report {
         confusion,
         by_source: BTreeMap::new(),
         thresholds: None,
+        cross_fitted: None,
         robust: None,
     }
 }

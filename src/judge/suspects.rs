@@ -59,9 +59,9 @@ fn confident_from(judged: &[Judged]) -> BTreeMap<String, f32> {
     sums.into_iter().map(|(class, (sum, count))| (class, (sum / count as f64) as f32)).collect()
 }
 
-/// No head stands for the label, not even one that may.
+/// No head stands for the label.
 fn headless(j: &Judged) -> bool {
-    j.scores.keys().all(|head| label(&j.region, head) == Some(false))
+    j.scores.keys().all(|head| label(&j.region, head) != Some(true))
 }
 
 /// Each head's probability, and that of none.

@@ -103,16 +103,17 @@ fn judged(args: &Args) -> Result<Outcome, TrainError> {
     let copies = if args.fit { args.copies } else { 0 };
     let outputs = evaluate::outputs(&classifier, &manifest, split, copies, &progress)?;
     let mut card = classifier.card().clone();
-    let mut evidence = None;
+    let (mut evidence, mut cross_fitted) = (None, None);
     if args.fit {
         let heads: Vec<String> = card.heads.iter().map(|h| h.name.clone()).collect();
         let fitted = judge::fit(&outputs, &heads, args.target);
         (card.heads, card.regions) = (fitted.heads, fitted.thresholds);
         evidence = Some(fitted.evidence);
+        cross_fitted = Some(judge::cross_fitted(&outputs, &heads, args.target));
     }
     let images = judge::judged(&outputs, &card.heads, &card.regions);
     let mut report = judge::report(&images, &card.regions);
-    report.thresholds = evidence;
+    (report.thresholds, report.cross_fitted) = (evidence, cross_fitted);
     if args.robust {
         report.robust = Some(evaluate::robust(&classifier, &card, &manifest, &images, &progress)?);
     }

@@ -4,7 +4,8 @@ use super::Outcome;
 use crate::judge::interval::Interval;
 use crate::judge::robust::{Change, Robust};
 use crate::judge::suspects::Suspect;
-use crate::judge::{Called, Judged, Report};
+use crate::judge::threshold::Evidence;
+use crate::judge::{Called, CrossFitted, Judged, Report};
 use comfy_table::Table;
 
 /// Without lines between the rows.
@@ -37,6 +38,9 @@ pub fn print(outcome: &Outcome) {
     for (source, report) in &report.by_source {
         println!("\n── source {source}: {} images in {} groups\n", report.images, report.groups);
         figures(report);
+    }
+    if let Some(e) = &report.thresholds {
+        evidence(e, report.cross_fitted.as_ref());
     }
     confusion(report);
     if let Some(robust) = &report.robust {
@@ -122,4 +126,36 @@ fn doubted(suspects: &[Suspect]) {
         ]);
     }
     println!("\n{table}");
+}
+
+fn evidence(e: &Evidence, cross: Option<&CrossFitted>) {
+    let percent = |v: f64| format!("{:.2} %", 100.0 * v);
+    let range = |i: Option<Interval>| i.map_or(String::new(), |i| format!(" ({}–{})", percent(i.low), percent(i.high)));
+    println!(
+        "\nthresholds for false corrections of at most {} of outside images: modelled {}{} {}, on {} images in {} groups with {} copies\n\
+         each, of which {:.1} claim a region; counted {} of {}{}; {} of the regions' images and copies are named",
+        percent(e.target),
+        percent(e.expected),
+        range(e.expected_95),
+        if e.met { "– met" } else { "– NOT met, since it would leave too few named" },
+        e.outside,
+        e.groups,
+        e.copies,
+        e.claims,
+        e.counted,
+        e.outside,
+        range(e.counted_95),
+        percent(e.recall),
+    );
+    let Some(cross) = cross else { return };
+    let of = |(images, named): (usize, usize)| format!("{named} of {images}");
+    let regions: Vec<String> = cross.regions.iter().map(|(r, row)| format!("{r} {}", of(*row))).collect();
+    println!(
+        "fitted without the image itself: {} rightly named, {} as another; outside {}, neighbours {}, no radiographs {}",
+        regions.join(", "),
+        cross.another,
+        of(cross.outside),
+        of(cross.neighbours),
+        of(cross.no_radiograph)
+    );
 }
