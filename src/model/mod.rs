@@ -7,12 +7,14 @@
 pub mod card;
 pub mod engine;
 pub mod reference;
+pub mod views;
 pub mod weights;
 
 use crate::config::DeviceChoice;
 use crate::preprocess::{Plane, network_input};
 use crate::verdict::Threshold;
 use card::Card;
+use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,7 +65,7 @@ pub struct Classifier {
 
 enum Backend {
     Cpu(engine::Network),
-    Cuda(reference::Reference),
+    Cuda(Reference),
 }
 
 impl Classifier {
@@ -77,14 +79,9 @@ impl Classifier {
         }
         let weights = weights::Weights::from_bytes(model, &bytes)?;
         let network = engine::Network::new(&weights, card.heads.len())?;
-        let backend = match device {
-            DeviceChoice::Cpu => Backend::Cpu(network),
-            DeviceChoice::Cuda => Backend::Cuda(reference::Reference::new(&network, &cuda()?)?),
-            DeviceChoice::Auto => match cuda() {
-                Ok(device) => Backend::Cuda(reference::Reference::new(&network, &device)?),
-                Err(_) => Backend::Cpu(network),
-            },
-        };
+        let device = self::device(device)?;
+        let backend =
+            if device.is_cpu() { Backend::Cpu(network) } else { Backend::Cuda(Reference::new(&network, &device)?) };
         Ok(Classifier { card, hash: found[..16].to_owned(), backend })
     }
 
@@ -137,18 +134,31 @@ impl Classifier {
         Ok(scores)
     }
 
-    /// The network's outputs as they are, in the order of the card's heads.
+    /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        match &self.backend {
-            Backend::Cpu(network) => network.logits(inputs, self.card.input.size),
-            Backend::Cuda(network) => network.logits(inputs, self.card.input.size),
-        }
+        let size = self.card.input.size;
+        views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
+            Backend::Cpu(network) => network.logits(squares, size),
+            Backend::Cuda(network) => network.logits(squares, size),
+        })
     }
 }
 
 /// SHA-256 in hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The device of a choice; `auto` is the first CUDA device if there is one.
+///
+/// # Errors
+/// `cuda` where there is none, or a build without it.
+pub fn device(choice: DeviceChoice) -> Result<candle_core::Device, ModelError> {
+    match choice {
+        DeviceChoice::Cpu => Ok(candle_core::Device::Cpu),
+        DeviceChoice::Cuda => cuda(),
+        DeviceChoice::Auto => Ok(cuda().unwrap_or(candle_core::Device::Cpu)),
+    }
 }
 
 /// The first CUDA device.
