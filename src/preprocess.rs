@@ -52,11 +52,32 @@ impl Default for InputContract {
 
 /// Part of a plane: columns `x0..x1`, rows `y0..y1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    x0: usize,
-    y0: usize,
-    x1: usize,
-    y1: usize,
+#[allow(missing_docs)]
+pub struct Window {
+    pub x0: usize,
+    pub y0: usize,
+    pub x1: usize,
+    pub y1: usize,
+}
+
+/// Where an image lies in the network's square: what undoes the trimming and the letterbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The part of the plane that is in the square.
+    pub window: Window,
+    /// Where that part lies in the square, in its pixels.
+    pub inside: Window,
+    /// Side of the square.
+    pub size: usize,
+}
+
+/// The network's input for a plane, and where the image lies in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// As [`network_input`] gives it.
+    pub input: Vec<f32>,
+    /// `None`: there is nothing of the plane in it.
+    pub placement: Option<Placement>,
 }
 
 /// At most this many pixels are looked at for the percentiles.
@@ -69,15 +90,22 @@ const UNIFORM: f32 = 1.0 / 64.0;
 /// Any plane gives a finite input: an empty or constant one gives a constant, values that are no numbers count as the
 /// darkest.
 pub fn network_input(plane: &Plane, contract: &InputContract) -> Vec<f32> {
+    placed_input(plane, contract).input
+}
+
+/// [`network_input`], with where the image lies in its square.
+pub fn placed_input(plane: &Plane, contract: &InputContract) -> Placed {
     let size = contract.size;
     let normalise = |v: f32| (v - contract.mean) / contract.deviation;
     let mut square = vec![normalise(0.0); size * size];
     let (width, height) = (plane.width, plane.height);
     if width == 0 || height == 0 || plane.data.len() != width * height || size == 0 {
-        return square;
+        return Placed { input: square, placement: None };
     }
     let whole = Window { x0: 0, y0: 0, x1: width, y1: height };
-    let Some((low, high)) = percentiles(plane, whole, contract.stretch) else { return square };
+    let Some((low, high)) = percentiles(plane, whole, contract.stretch) else {
+        return Placed { input: square, placement: None };
+    };
     let window = if contract.trim { trim(plane, low, high) } else { whole };
     let (low, high) =
         if window == whole { (low, high) } else { percentiles(plane, window, contract.stretch).unwrap_or((low, high)) };
@@ -96,7 +124,8 @@ pub fn network_input(plane: &Plane, contract: &InputContract) -> Vec<f32> {
             *to = normalise(v);
         }
     }
-    square
+    let inside = Window { x0: left, y0: top, x1: left + across, y1: top + down };
+    Placed { input: square, placement: Some(Placement { window, inside, size }) }
 }
 
 /// The size that a plane of `columns` by `rows` gets within a square of `size`: aspect kept, at least one pixel.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub mod audit;
+mod cam;
 pub mod check;
 pub mod classify;
 pub mod demo;

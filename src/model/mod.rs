@@ -2,16 +2,18 @@
 //!
 //! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
 //! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
-//! [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
+//! [`cam`] tells where in the image a head's evidence lies; [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
+pub mod cam;
 pub mod card;
 pub mod engine;
 pub mod reference;
 pub mod weights;
 
 use crate::config::DeviceChoice;
-use crate::preprocess::{Plane, network_input};
+use crate::preprocess::{Placed, Plane, network_input, placed_input};
 use crate::verdict::Threshold;
+use cam::ActivationMap;
 use card::Card;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -121,6 +123,11 @@ impl Classifier {
         network_input(plane, &self.card.input)
     }
 
+    /// The same input, with where the image lies in its square.
+    pub fn placed_input(&self, plane: &Plane) -> Placed {
+        placed_input(plane, &self.card.input)
+    }
+
     /// Calibrated probability of each head for each input.
     pub fn scores(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, f32>>, ModelError> {
         let logits = self.logits(inputs)?;
@@ -135,6 +142,17 @@ impl Classifier {
             scores.push(row);
         }
         Ok(scores)
+    }
+
+    /// The class activation map of each head, by name, for each input; a second pass through the network.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, ActivationMap>>, ModelError> {
+        let size = self.card.input.size;
+        let maps = match &self.backend {
+            Backend::Cpu(network) => network.activation_maps(inputs, size),
+            Backend::Cuda(network) => network.activation_maps(inputs, size),
+        }?;
+        let named = |maps: Vec<ActivationMap>| self.card.heads.iter().map(|h| h.name.clone()).zip(maps).collect();
+        Ok(maps.into_iter().map(named).collect())
     }
 
     /// The network's outputs as they are, in the order of the card's heads.
