@@ -294,6 +294,7 @@ pub fn rules(thresholds: &BTreeMap<String, Threshold>, mode: Mode) -> Rules {
         regions: Region::ALL.into_iter().collect(),
         normalise_synonyms: false,
         same_as: BTreeMap::new(),
+        neighbours: BTreeMap::new(),
     }
 }
 
