@@ -65,6 +65,7 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
         architecture: "resnet18".into(),
         sha256: sha256(&bytes),
         input: InputContract { size, ..InputContract::default() },
+        views: 1,
         heads: heads().into_iter().map(|name| Head { name, scale: 1.0, offset: 0.0 }).collect(),
         regions: Region::ALL.iter().map(|r| (r.term().to_owned(), Threshold { accept: 0.6, reject: 0.2 })).collect(),
         data: Data::default(),
@@ -295,10 +296,20 @@ fn a_classifier_names_its_maps_and_tells_where_the_image_lies() {
     let file = write_model(folder.path(), &random_weights(24, 6), 64);
     let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
     let plane = Plane { width: 50, height: 25, data: (0..1250).map(|i| (i * 7 % 37) as f32).collect() };
-    let placed = classifier.placed_input(&plane);
-    assert_eq!(placed.input, classifier.input(&plane));
-    let placement = placed.placement.unwrap();
-    assert_eq!((placement.inside.x0, placement.inside.x1, placement.inside.y0, placement.inside.y1), (0, 64, 16, 48));
-    let maps = classifier.activation_maps(&[placed.input]).unwrap();
+    let (input, framed) = classifier.framed_input(&plane);
+    let framed = framed.unwrap();
+    assert_eq!(input, classifier.input(&plane));
+    assert_eq!((framed.across, framed.down), (64, 32));
+    let maps = classifier.activation_maps(std::slice::from_ref(&input)).unwrap();
+    // Whatever the number of views, the map explains the logit.
+    for views in [1, 8] {
+        edit_card(&file, |card| card["views"] = views.into());
+        let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+        let logits = classifier.logits(std::slice::from_ref(&input)).unwrap();
+        let maps = classifier.activation_maps(std::slice::from_ref(&input)).unwrap();
+        for (head, logit) in heads().iter().zip(&logits[0]) {
+            assert!((maps[0][head].logit() - logit).abs() < 1e-4, "{views} {head}");
+        }
+    }
     assert_eq!(maps[0].keys().cloned().collect::<std::collections::BTreeSet<_>>(), heads().into_iter().collect());
 }

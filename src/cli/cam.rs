@@ -3,7 +3,7 @@
 use crate::anatomy::Region;
 use crate::drawing::{map_over, png};
 use crate::model::Classifier;
-use crate::preprocess::{Placed, Plane};
+use crate::preprocess::{Framed, Plane};
 use crate::verdict::Look;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -13,6 +13,16 @@ use std::path::{Path, PathBuf};
 const FROM: f32 = 0.5;
 /// Longer side of a picture, pixels; an image that is smaller is not enlarged.
 const LONGEST: usize = 512;
+
+/// What the network was given of an image.
+pub(super) struct Image {
+    /// As displayed.
+    pub(super) plane: Plane,
+    /// The network's input.
+    pub(super) input: Vec<f32>,
+    /// How the plane lies in it.
+    pub(super) framed: Option<Framed>,
+}
 
 /// The folder of the pictures, and the names that are taken in it.
 pub(super) struct Pictures {
@@ -38,21 +48,20 @@ impl Pictures {
         &mut self,
         classifier: &Classifier,
         file: &Path,
-        plane: &Plane,
-        placed: &Placed,
+        image: &Image,
         look: &Look,
     ) -> Result<Vec<PathBuf>, String> {
-        let (Look::Scored { scores, .. }, Some(placement)) = (look, &placed.placement) else { return Ok(Vec::new()) };
+        let (Look::Scored { scores, .. }, Some(framed)) = (look, &image.framed) else { return Ok(Vec::new()) };
         let seen = |region: &Region| scores.get(region.term()).is_some_and(|p| *p > FROM);
         let regions: Vec<Region> = Region::ALL.into_iter().filter(seen).collect();
         if regions.is_empty() {
             return Ok(Vec::new());
         }
-        let maps = classifier.activation_maps(std::slice::from_ref(&placed.input)).map_err(|e| e.to_string())?;
+        let maps = classifier.activation_maps(std::slice::from_ref(&image.input)).map_err(|e| e.to_string())?;
         let mut written = Vec::new();
         for region in regions {
             let Some(map) = maps.first().and_then(|maps| maps.get(region.term())) else { continue };
-            let bytes = png(map_over(plane, placement, map, LONGEST)).map_err(|e| e.to_string())?;
+            let bytes = png(map_over(&image.plane, framed, map, LONGEST)).map_err(|e| e.to_string())?;
             let name = self.name(file.file_stem().unwrap_or(file.as_os_str()), region);
             let path = self.folder.join(name);
             std::fs::write(&path, bytes).map_err(|e| format!("{} cannot be written: {e}", path.display()))?;

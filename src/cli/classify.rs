@@ -1,6 +1,6 @@
 //! `radroute classify`: names the region of image files, with the verdict that each would get by itself.
 
-use super::cam::Pictures;
+use super::cam::{Image, Pictures};
 use super::exit;
 use crate::anatomy::Region;
 use crate::config::Config;
@@ -8,7 +8,6 @@ use crate::dataset::{Facts, file_meta::read_file_meta};
 use crate::look::radiograph;
 use crate::model::Classifier;
 use crate::pixels::{self, PixelsError};
-use crate::preprocess::{Placed, Plane};
 use crate::train::metrics::rules;
 use crate::verdict::{self, Look, Mode, Rules, Seen, Verdict};
 use comfy_table::Table;
@@ -58,12 +57,6 @@ struct Row {
     image: Option<Image>,
     /// The pictures of `--cam`.
     cams: Option<Vec<PathBuf>>,
-}
-
-/// What the network was given, kept for `--cam`.
-struct Image {
-    plane: Plane,
-    placed: Placed,
 }
 
 /// Runs the command.
@@ -186,7 +179,7 @@ impl Looker {
         let inputs: Vec<Vec<f32>> = read
             .iter()
             .filter_map(|r| match r {
-                Ok(Read::Image(_, image, _)) => Some(image.placed.input.clone()),
+                Ok(Read::Image(_, image, _)) => Some(image.input.clone()),
                 _ => None,
             })
             .collect();
@@ -209,8 +202,8 @@ impl Looker {
     }
 
     fn draw(&self, row: &Row, pictures: &mut Pictures) -> Result<Vec<PathBuf>, String> {
-        let Some(Image { plane, placed }) = &row.image else { return Ok(Vec::new()) };
-        pictures.draw(&self.classifier, &row.path, plane, placed, &row.look)
+        let Some(image) = &row.image else { return Ok(Vec::new()) };
+        pictures.draw(&self.classifier, &row.path, image, &row.look)
     }
 
     fn read(&self, file: &Path) -> Result<Read, String> {
@@ -221,8 +214,8 @@ impl Looker {
         }
         match pixels::read_any(file, self.classifier.wanted_pixels()) {
             Ok(plane) => {
-                let placed = self.classifier.placed_input(&plane);
-                Ok(Read::Image(facts, Image { plane, placed }, begun.elapsed().as_secs_f32() * 1e3))
+                let (input, framed) = self.classifier.framed_input(&plane);
+                Ok(Read::Image(facts, Image { plane, input, framed }, begun.elapsed().as_secs_f32() * 1e3))
             }
             Err(PixelsError::Unsuitable(reason)) => Ok(Read::Not(facts, Look::Exempt { reason })),
             // A DICOM object has a verdict even so, as in the daemon.

@@ -2,7 +2,7 @@
 
 use super::grey;
 use crate::model::cam::ActivationMap;
-use crate::preprocess::{Placement, Plane};
+use crate::preprocess::{Framed, Plane};
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
@@ -14,13 +14,13 @@ const HUE: [f32; 2] = [300.0, 450.0];
 const CHROMA: f32 = 90.0;
 
 /// The part of the plane that the network saw, in grey, with the evidence for a head in colour over it; trimming and
-/// letterbox are undone, so map and image agree to about half a cell (16 of 224 pixels). Longer side at most `longest`
+/// letterbox are undone, so that map and image agree to about half a cell (16 of 224 pixels). Longer side at most `longest`
 /// pixels.
 ///
 /// The strongest evidence of this map has the lightest colour and covers most; the weakest, and whatever speaks against the
 /// head, is left grey.
-pub fn map_over(plane: &Plane, placement: &Placement, map: &ActivationMap, longest: usize) -> RgbImage {
-    let under = grey(plane, placement.window, longest);
+pub fn map_over(plane: &Plane, framed: &Framed, map: &ActivationMap, longest: usize) -> RgbImage {
+    let under = grey(plane, framed.window, longest);
     let (width, height) = under.dimensions();
     let strongest = map.values.iter().copied().fold(0.0, f32::max);
     let weakest = map.values.iter().copied().fold(f32::INFINITY, f32::min).max(0.0);
@@ -30,20 +30,17 @@ pub fn map_over(plane: &Plane, placement: &Placement, map: &ActivationMap, longe
     let (Some(cells), true) = (cells, range > 0.0 && range.is_finite()) else {
         return RgbImage::from_fn(width, height, |x, y| Rgb([under.get_pixel(x, y)[0]; 3]));
     };
-    // The whole square at the picture's scale, of which the picture is the inside.
-    let inside = placement.inside;
-    let scaled = |pixels: usize, side: u32, within: usize| {
-        (pixels as f64 * f64::from(side) / within.max(1) as f64).round().max(0.0) as u32
+    // The whole square at the picture's scale: the picture is its middle, and fills its longer side.
+    let side = framed.across.max(framed.down);
+    let whole = |length: u32, filled: usize| {
+        ((side as f64 * f64::from(length) / filled.max(1) as f64).round() as u32).max(length)
     };
-    let (columns, rows) = (inside.x1 - inside.x0, inside.y1 - inside.y0);
-    let across = scaled(placement.size, width, columns).max(width);
-    let down = scaled(placement.size, height, rows).max(height);
-    let (left, top) = (scaled(inside.x0, width, columns), scaled(inside.y0, height, rows));
+    let (across, down) = (whole(width, framed.across), whole(height, framed.down));
+    let (left, top) = ((across - width) / 2, (down - height) / 2);
     let smooth = imageops::resize(&cells, across, down, FilterType::CatmullRom);
     let colours: Vec<[u8; 3]> = (0..=u8::MAX).map(|i| colour(f32::from(i) / 255.0)).collect();
     RgbImage::from_fn(width, height, |x, y| {
-        let (x_in, y_in) = ((left + x).min(across - 1), (top + y).min(down - 1));
-        let strength = smooth.get_pixel(x_in, y_in)[0].clamp(0.0, 1.0);
+        let strength = smooth.get_pixel(left + x, top + y)[0].clamp(0.0, 1.0);
         let (colour, cover) = (colours[(strength * 255.0).round() as usize], COVER * strength);
         let grey = f32::from(under.get_pixel(x, y)[0]);
         Rgb(colour.map(|c| (grey * (1.0 - cover) + f32::from(c) * cover).round() as u8))
@@ -84,7 +81,7 @@ fn encoded(linear: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::{InputContract, Window, placed_input};
+    use crate::preprocess::{InputContract, framed};
 
     /// How far a pixel is from grey.
     fn tint(pixel: &Rgb<u8>) -> i32 {
@@ -125,8 +122,7 @@ mod tests {
         map.values[3 * 8 + 6] = 2.0;
         for (left, top) in [(0, 0), (40, 0), (30, 90)] {
             let plane = plane(left, top);
-            let placement = placed_input(&plane, &contract).placement.unwrap();
-            let picture = map_over(&plane, &placement, &map, 120);
+            let picture = map_over(&plane, &framed(&plane, &contract).unwrap(), &map, 120);
             assert_eq!(picture.dimensions(), (120, 60), "{left} {top}");
             let strongest = picture.enumerate_pixels().max_by_key(|(_, _, p)| tint(p)).unwrap();
             // Cell (6, 3) of 8 covers 75 to 87 % of the square's width and 37 to 50 % of its height, the image its middle
@@ -140,11 +136,10 @@ mod tests {
     #[test]
     fn a_map_without_evidence_or_of_no_numbers_leaves_the_image_grey() {
         let plane = Plane { width: 8, height: 8, data: (0..64).map(|i| i as f32).collect() };
-        let whole = Window { x0: 0, y0: 0, x1: 8, y1: 8 };
-        let placement = Placement { window: whole, inside: whole, size: 8 };
+        let framed = framed(&plane, &InputContract { size: 8, ..InputContract::default() }).unwrap();
         for value in [-1.0, 0.0, 1.0, f32::NAN, f32::INFINITY] {
             let map = ActivationMap { side: 2, values: vec![value; 4], bias: 0.0 };
-            assert!(map_over(&plane, &placement, &map, 8).pixels().all(|p| tint(p) == 0), "{value}");
+            assert!(map_over(&plane, &framed, &map, 8).pixels().all(|p| tint(p) == 0), "{value}");
         }
     }
 }

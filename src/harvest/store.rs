@@ -75,11 +75,10 @@ impl Store {
             return Ok(store);
         }
         let root = root(state_dir);
-        folder(&root)?;
+        folder(&root, true)?;
         let hex: String = rand::random::<[u8; SALT]>().iter().map(|b| format!("{b:02x}")).collect();
         write(&root.join("salt"), hex.as_bytes())?;
-        let salt = read_salt(&root)?.ok_or_else(|| HarvestError::Salt(root.join("salt")))?;
-        Ok(Store { root, salt, by_tag: BTreeMap::new() })
+        Store::open(state_dir)?.ok_or_else(|| HarvestError::Salt(root.join("salt")))
     }
 
     /// Whether the folder is still the one that was opened.
@@ -141,7 +140,8 @@ impl Store {
         let record =
             Record { group: offer.origin.group(&self.salt), model: offer.model.clone(), scores: offer.scores.clone() };
         let place = self.root.join(offer.tag);
-        folder(&place)?;
+        // Not what is above it: cleared meanwhile, there is no store any more.
+        folder(&place, false)?;
         write(&place.join(format!("{name}.png")), &png(thumbnail(&offer.plane, SIDE))?)?;
         let json = serde_json::to_vec(&record).map_err(|e| HarvestError::io("write", &place)(e.into()))?;
         write(&place.join(format!("{name}.json")), &json)
@@ -207,13 +207,18 @@ impl Store {
 /// What the system says; what is left goes at the next call.
 pub fn clear(state_dir: &Path) -> Result<usize, HarvestError> {
     let root = root(state_dir);
-    if !root.exists() {
-        return Ok(0);
-    }
     let count = Store::open(state_dir).ok().flatten().map_or(0, |store| store.len());
-    // The salt first: the daemon then knows that what it has opened is no more.
-    gone(&root.join("salt"))?;
-    fs::remove_dir_all(&root).map_err(HarvestError::io("remove", &root))?;
+    // Under another name at once: the daemon, which may be writing, sees that what it has opened is no more.
+    let cleared = state_dir.join("harvest.cleared");
+    let remove = |path: &Path| match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(HarvestError::io("remove", path)(e)),
+        _ => Ok(()),
+    };
+    remove(&cleared)?;
+    if root.is_dir() {
+        fs::rename(&root, &cleared).map_err(HarvestError::io("rename", &root))?;
+    }
+    remove(&cleared)?;
     Ok(count)
 }
 
@@ -253,8 +258,11 @@ fn listed(folder: &Path) -> Result<Vec<(String, PathBuf)>, HarvestError> {
 }
 
 /// For our user alone: thumbnails are pictures of patients.
-fn folder(path: &Path) -> Result<(), HarvestError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(HarvestError::io("create", path))
+fn folder(path: &Path, with_parents: bool) -> Result<(), HarvestError> {
+    match DirBuilder::new().recursive(with_parents).mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.map_err(HarvestError::io("create", path)),
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), HarvestError> {
@@ -356,7 +364,9 @@ mod tests {
             fs::write(state.path().join("harvest/salt"), "5".repeat(64)).unwrap();
             assert!(!store.is_current());
             store = Store::create(state.path()).unwrap();
-            order.iter().for_each(|n| drop(store.keep(&offer(*n, "KNEE", 4)).unwrap()));
+            for number in order {
+                store.keep(&offer(*number, "KNEE", 4)).unwrap();
+            }
             store.by_tag["KNEE"].clone()
         };
         let forward: Vec<u32> = (0..20).collect();
@@ -403,6 +413,11 @@ mod tests {
         let mut store = Store::create(state.path()).unwrap();
         store.keep(&offer(1, "KNEE", 9)).unwrap();
         assert_ne!(store.images().0[0].name, before);
+        clear(state.path()).unwrap();
+        assert!(store.keep(&offer(2, "KNEE", 9)).is_err(), "what was opened is no more");
+        assert!(!state.path().join("harvest").exists());
+        let mut store = Store::create(state.path()).unwrap();
+        store.keep(&offer(1, "KNEE", 9)).unwrap();
         fs::write(state.path().join("harvest/salt"), "damaged").unwrap();
         assert!(matches!(Store::open(state.path()), Err(HarvestError::Salt(_))));
         clear(state.path()).unwrap();

@@ -8,13 +8,15 @@ pub mod cam;
 pub mod card;
 pub mod engine;
 pub mod reference;
+pub mod views;
 pub mod weights;
 
 use crate::config::DeviceChoice;
-use crate::preprocess::{Placed, Plane, network_input, placed_input};
+use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
 use cam::ActivationMap;
 use card::Card;
+use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,7 +67,7 @@ pub struct Classifier {
 
 enum Backend {
     Cpu(engine::Network),
-    Cuda(reference::Reference),
+    Cuda(Reference),
 }
 
 impl Classifier {
@@ -79,14 +81,9 @@ impl Classifier {
         }
         let weights = weights::Weights::from_bytes(model, &bytes)?;
         let network = engine::Network::new(&weights, card.heads.len())?;
-        let backend = match device {
-            DeviceChoice::Cpu => Backend::Cpu(network),
-            DeviceChoice::Cuda => Backend::Cuda(reference::Reference::new(&network, &cuda()?)?),
-            DeviceChoice::Auto => match cuda() {
-                Ok(device) => Backend::Cuda(reference::Reference::new(&network, &device)?),
-                Err(_) => Backend::Cpu(network),
-            },
-        };
+        let device = self::device(device)?;
+        let backend =
+            if device.is_cpu() { Backend::Cpu(network) } else { Backend::Cuda(Reference::new(&network, &device)?) };
         Ok(Classifier { card, hash: found[..16].to_owned(), backend })
     }
 
@@ -123,9 +120,12 @@ impl Classifier {
         network_input(plane, &self.card.input)
     }
 
-    /// The same input, with where the image lies in its square.
-    pub fn placed_input(&self, plane: &Plane) -> Placed {
-        placed_input(plane, &self.card.input)
+    /// The same input, with how the image lies in it; `None` for a plane without a finite value.
+    pub fn framed_input(&self, plane: &Plane) -> (Vec<f32>, Option<Framed>) {
+        match framed(plane, &self.card.input) {
+            Some(framed) => (framed.input(&self.card.input), Some(framed)),
+            None => (self.input(plane), None),
+        }
     }
 
     /// Calibrated probability of each head for each input.
@@ -144,29 +144,43 @@ impl Classifier {
         Ok(scores)
     }
 
-    /// The class activation map of each head, by name, for each input; a second pass through the network.
+    /// The class activation map of each head, by name, for each input: the mean over the card's views, each turned back. A
+    /// second pass through the network.
     pub fn activation_maps(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, ActivationMap>>, ModelError> {
         let size = self.card.input.size;
-        let maps = match &self.backend {
-            Backend::Cpu(network) => network.activation_maps(inputs, size),
-            Backend::Cuda(network) => network.activation_maps(inputs, size),
-        }?;
+        let maps = views::averaged_maps(inputs, size, self.card.views, |squares| match &self.backend {
+            Backend::Cpu(network) => network.activation_maps(squares, size),
+            Backend::Cuda(network) => network.activation_maps(squares, size),
+        })?;
         let named = |maps: Vec<ActivationMap>| self.card.heads.iter().map(|h| h.name.clone()).zip(maps).collect();
         Ok(maps.into_iter().map(named).collect())
     }
 
-    /// The network's outputs as they are, in the order of the card's heads.
+    /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        match &self.backend {
-            Backend::Cpu(network) => network.logits(inputs, self.card.input.size),
-            Backend::Cuda(network) => network.logits(inputs, self.card.input.size),
-        }
+        let size = self.card.input.size;
+        views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
+            Backend::Cpu(network) => network.logits(squares, size),
+            Backend::Cuda(network) => network.logits(squares, size),
+        })
     }
 }
 
 /// SHA-256 in hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The device of a choice; `auto` is the first CUDA device if there is one.
+///
+/// # Errors
+/// `cuda` where there is none, or a build without it.
+pub fn device(choice: DeviceChoice) -> Result<candle_core::Device, ModelError> {
+    match choice {
+        DeviceChoice::Cpu => Ok(candle_core::Device::Cpu),
+        DeviceChoice::Cuda => cuda(),
+        DeviceChoice::Auto => Ok(cuda().unwrap_or(candle_core::Device::Cpu)),
+    }
 }
 
 /// The first CUDA device.

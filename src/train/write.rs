@@ -46,6 +46,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         architecture: "resnet18".into(),
         sha256: crate::model::sha256(bytes),
         input: run.recipe.input.clone(),
+        views: run.recipe.views,
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
         data: data(run),
