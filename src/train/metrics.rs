@@ -28,7 +28,7 @@ pub const NEIGHBOURS: [&str; 4] = ["WRIST", "FINGER", "CLAVICLE", "HIP"];
 pub fn label(region: &str, head: &str) -> Option<bool> {
     match (region, head) {
         // A spine is the one or the other.
-        ("SPINE", "CSPINE" | "LSPINE") | ("SACRUM", "LSPINE") => None,
+        ("SPINE", "CSPINE" | "TSPINE" | "LSPINE") | ("SACRUM", "LSPINE") => None,
         _ => Some(region == head),
     }
 }
