@@ -1,6 +1,10 @@
 //! `radroute evaluate`: measures weights on the images of a manifest.
 
+mod page;
+mod pictures;
+mod plots;
 mod tables;
+mod text;
 
 use super::exit;
 use crate::config::DeviceChoice;
@@ -125,7 +129,41 @@ fn judged(args: &Args) -> Result<Outcome, TrainError> {
         classifier
     };
     let suspects = suspects(&images, args.suspects);
-    Ok(Outcome { classifier, outputs, report, images, suspects })
+    let outcome = Outcome { classifier, outputs, report, images, suspects };
+    if let Some(file) = &args.html {
+        let data = format!("{}, split {}", args.manifest.display(), split.name());
+        let page = html(&outcome, &manifest.root, data)?;
+        std::fs::write(file, page).map_err(|source| TrainError::Write { file: file.to_owned(), source })?;
+        eprintln!("the report is in {}", file.display());
+    }
+    Ok(outcome)
+}
+
+/// The report as a page.
+fn html(outcome: &Outcome, root: &Path, data: String) -> Result<String, TrainError> {
+    let failed = |e: plots::PlotError| TrainError::Data(e.to_string());
+    let (images, card) = (&outcome.images, outcome.classifier.card());
+    let plots = vec![
+        ("ROC", "False positives to a half; the number is the area.", plots::receiver(images).map_err(failed)?),
+        (
+            "Reliability",
+            "At a prevalence of one in five, which the calibration is fitted for. The diagonal is the truth.",
+            plots::reliable(images).map_err(failed)?,
+        ),
+        (
+            "Coverage against risk",
+            "As all thresholds move together; the upright line is where they lie.",
+            plots::covered(images, &card.regions).map_err(failed)?,
+        ),
+    ];
+    Ok(page::page(&page::Page {
+        model: format!("{} {}", card.name, outcome.classifier.hash()),
+        data,
+        report: &outcome.report,
+        plots,
+        errors: pictures::errors(outcome, root)?,
+        suspects: pictures::doubted(outcome, root)?,
+    }))
 }
 
 fn json(outcome: &Outcome) -> serde_json::Value {

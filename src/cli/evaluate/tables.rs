@@ -1,8 +1,8 @@
 //! The figures as tables on the terminal.
 
 use super::Outcome;
-use crate::judge::interval::Interval;
-use crate::judge::robust::{Change, Robust};
+use super::text::{between, changes, number, percent, range};
+use crate::judge::robust::Robust;
 use crate::judge::suspects::Suspect;
 use crate::judge::threshold::Evidence;
 use crate::judge::{Called, CrossFitted, Judged, Report};
@@ -14,14 +14,6 @@ fn plain_table<const N: usize>(header: [&str; N]) -> Table {
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(header);
     table
-}
-
-fn number(v: Option<f64>) -> String {
-    v.map_or("–".to_owned(), |v| format!("{v:.3}"))
-}
-
-fn between(v: Option<f64>, interval: Option<Interval>) -> String {
-    interval.map_or(number(v), |i| format!("{} ({:.2}–{:.2})", number(v), i.low, i.high))
 }
 
 /// All tables of an outcome.
@@ -44,7 +36,7 @@ pub fn print(outcome: &Outcome) {
     }
     confusion(report);
     if let Some(robust) = &report.robust {
-        changes(robust);
+        outlasting(robust);
     }
     errors(images);
     if !suspects.is_empty() {
@@ -88,19 +80,9 @@ fn confusion(report: &Report) {
     println!("\n{table}");
 }
 
-fn changes(robust: &Robust) {
+fn outlasting(robust: &Robust) {
     let mut table = plain_table(["changed", "images", "named the same", "same verdict", "lost", "newly wrong"]);
-    for (name, row) in Change::ALL.iter().filter_map(|c| Some((c.name(), robust.get(c.name())?))) {
-        let part = |n: usize| format!("{n} ({:.1} %)", 100.0 * n as f64 / row.images.max(1) as f64);
-        table.add_row([
-            name.to_owned(),
-            row.images.to_string(),
-            part(row.same),
-            part(row.same_verdict),
-            row.lost.to_string(),
-            row.wrong.to_string(),
-        ]);
-    }
+    table.add_rows(changes(robust));
     println!("\n{table}");
 }
 
@@ -129,8 +111,6 @@ fn doubted(suspects: &[Suspect]) {
 }
 
 fn evidence(e: &Evidence, cross: Option<&CrossFitted>) {
-    let percent = |v: f64| format!("{:.2} %", 100.0 * v);
-    let range = |i: Option<Interval>| i.map_or(String::new(), |i| format!(" ({}–{})", percent(i.low), percent(i.high)));
     println!(
         "\nthresholds for false corrections of at most {} of outside images: modelled {}{} {}, on {} images in {} groups with {} copies\n\
          each, of which {:.1} claim a region; counted {} of {}{}; {} of the regions' images and copies are named",
