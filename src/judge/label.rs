@@ -6,12 +6,8 @@ use crate::anatomy::Region;
 pub const NO_RADIOGRAPH: &str = "NOT_A_RADIOGRAPH";
 
 /// Regions that show a part of one of the five, and which: to call them so is a smaller mistake, counted apart.
-pub const NEXT_TO: [(&str, Region); 4] = [
-    ("WRIST", Region::Hand),
-    ("FINGER", Region::Hand),
-    ("CLAVICLE", Region::Shoulder),
-    ("HIP", Region::Pelvis),
-];
+pub const NEXT_TO: [(&str, Region); 4] =
+    [("WRIST", Region::Hand), ("FINGER", Region::Hand), ("CLAVICLE", Region::Shoulder), ("HIP", Region::Pelvis)];
 
 /// What an image is to the five regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

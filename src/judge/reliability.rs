@@ -1,8 +1,8 @@
 //! Calibration seen: how often an image of such a probability is of the region. Pure.
 
+use super::Judged;
 use super::platt::{Weighed, down};
 use super::report::scored;
-use super::Judged;
 use crate::anatomy::Region;
 use serde::Serialize;
 
@@ -87,7 +87,12 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(3);
         let mut draw = |bias: f32| -> Vec<Weighed> {
             let one = |p: f32, rng: &mut StdRng| (p, rng.random::<f32>() < (p * bias).min(1.0), 1.0);
-            (0..20_000).map(|_| { let p = rng.random(); one(p, &mut rng) }).collect()
+            (0..20_000)
+                .map(|_| {
+                    let p = rng.random();
+                    one(p, &mut rng)
+                })
+                .collect()
         };
         assert!(ece(&bins(&draw(1.0))).unwrap() < 0.02);
         assert!(ece(&bins(&draw(0.5))).unwrap() > 0.2);

@@ -208,11 +208,17 @@ mod tests {
     #[test]
     fn report_counts_what_is_called() {
         let thresholds = flat(0.5);
-        let images: Vec<Judged> =
-            [("HAND", 0.9), ("HAND", 0.2), ("WRIST", 0.7), ("HIP", 0.8), ("FOOT", 0.3), (super::super::NO_RADIOGRAPH, 0.0)]
-                .into_iter()
-                .map(|(region, hand)| judged(region, "HAND", hand, &thresholds))
-                .collect();
+        let images: Vec<Judged> = [
+            ("HAND", 0.9),
+            ("HAND", 0.2),
+            ("WRIST", 0.7),
+            ("HIP", 0.8),
+            ("FOOT", 0.3),
+            (super::super::NO_RADIOGRAPH, 0.0),
+        ]
+        .into_iter()
+        .map(|(region, hand)| judged(region, "HAND", hand, &thresholds))
+        .collect();
         let report = report(&images, &thresholds);
         assert_eq!(report.regions["HAND"].auc, Some(5.0 / 8.0));
         assert_eq!(report.regions["HAND"].sensitivity, Some(0.5));
@@ -233,12 +239,16 @@ mod tests {
     #[test]
     fn sources_are_told_apart() {
         let thresholds = flat(0.5);
-        let mut images: Vec<Judged> =
-            (0..6).map(|i| judged(if i % 2 == 0 { "HAND" } else { "FOOT" }, "HAND", 0.2 * i as f32, &thresholds)).collect();
+        let mut images: Vec<Judged> = (0..6)
+            .map(|i| judged(if i % 2 == 0 { "HAND" } else { "FOOT" }, "HAND", 0.2 * i as f32, &thresholds))
+            .collect();
         images[..3].iter_mut().for_each(|j| j.source = "other".into());
         let report = report(&images, &thresholds);
         assert_eq!(report.by_source.len(), 2);
         assert_eq!(report.by_source["other"].images, 3);
-        assert_eq!(report.by_source.values().map(|r| r.outside.called_a_region).sum::<usize>(), report.outside.called_a_region);
+        assert_eq!(
+            report.by_source.values().map(|r| r.outside.called_a_region).sum::<usize>(),
+            report.outside.called_a_region
+        );
     }
 }

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn by_hand() {
         let t = flat(0.5);
-        let images = [judged("HAND", "HAND", 0.9, &t), judged("FOOT", "HAND", 0.7, &t), judged("HAND", "HAND", 0.6, &t)];
+        let images =
+            [judged("HAND", "HAND", 0.9, &t), judged("FOOT", "HAND", 0.7, &t), judged("HAND", "HAND", 0.6, &t)];
         let curve = curve(&images, &t);
         let at: Vec<_> = curve.iter().map(|p| (p.coverage * 3.0, p.risk, p.recall, p.outside)).collect();
         assert_eq!(at, [(1.0, 0.0, 0.5, 0.0), (2.0, 0.5, 0.5, 1.0), (3.0, 1.0 / 3.0, 1.0, 1.0)]);

@@ -71,7 +71,8 @@ impl Change {
 
     /// How it is stored, if storing is the change.
     pub fn stored(self) -> Option<Stored> {
-        let stored = |bits_allocated, bits_stored, monochrome1| Some(Stored { bits_allocated, bits_stored, monochrome1 });
+        let stored =
+            |bits_allocated, bits_stored, monochrome1| Some(Stored { bits_allocated, bits_stored, monochrome1 });
         match self {
             Change::Dicom8 => stored(8, 8, false),
             Change::Dicom8Monochrome1 => stored(8, 8, true),

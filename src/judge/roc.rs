@@ -141,7 +141,11 @@ mod tests {
     fn two_perfect_groups_prove_little() {
         let names: Vec<String> = (0..60).map(|i| format!("g{i}")).collect();
         let scored = |positives: usize| -> Vec<Grouped<'_>> {
-            names.iter().enumerate().map(|(i, g)| (if i < positives { 1.0 } else { 0.0 }, i < positives, g.as_str())).collect()
+            names
+                .iter()
+                .enumerate()
+                .map(|(i, g)| (if i < positives { 1.0 } else { 0.0 }, i < positives, g.as_str()))
+                .collect()
         };
         let (two, twenty) = (auc_interval(&scored(2), 1).unwrap(), auc_interval(&scored(20), 1).unwrap());
         assert!(two.low < 0.75 && two.high == 1.0, "{two:?}");

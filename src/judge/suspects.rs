@@ -78,9 +78,8 @@ fn suspect(j: &Judged, mean: &BTreeMap<String, f32>) -> Option<Suspect> {
     let given = mine.iter().map(|c| c.1).fold(0.0, f32::max);
     // Without an image of that label there is no mean; one half stands for it.
     let confident = |class: &str, p: f32| p >= mean.get(class).copied().unwrap_or(0.5).max(0.05);
-    let (likelier, other) = others.into_iter().max_by(|a, b| {
-        confident(&a.0, a.1).cmp(&confident(&b.0, b.1)).then(a.1.total_cmp(&b.1))
-    })?;
+    let (likelier, other) =
+        others.into_iter().max_by(|a, b| confident(&a.0, a.1).cmp(&confident(&b.0, b.1)).then(a.1.total_cmp(&b.1)))?;
     let confident = confident(&likelier, other) && other > given;
     Some(Suspect {
         path: j.path.clone(),

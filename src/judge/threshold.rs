@@ -316,9 +316,13 @@ mod tests {
     #[test]
     fn two_positives_move_no_threshold_of_their_own() {
         let outputs = draw(6, 30, 3.0, 5);
-        let image = |o, by: f64| Image { output: o, rows: o.rows().map(|(r, c)| (r.iter().map(|x| f64::from(*x) + by).collect(), c)).collect() };
+        let image = |o, by: f64| Image {
+            output: o,
+            rows: o.rows().map(|(r, c)| (r.iter().map(|x| f64::from(*x) + by).collect(), c)).collect(),
+        };
         let elbow = |by| -> Thresholds {
-            let images: Vec<Image> = outputs.iter().map(|o| image(o, if o.region == "ELBOW" { by } else { 0.0 })).collect();
+            let images: Vec<Image> =
+                outputs.iter().map(|o| image(o, if o.region == "ELBOW" { by } else { 0.0 })).collect();
             choose(&images, &names(), 0.01).0
         };
         assert_eq!(elbow(0.0)["ELBOW"].accept, elbow(5.0)["ELBOW"].accept);

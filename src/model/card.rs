@@ -179,7 +179,7 @@ impl Card {
             text += &format!("- {source}: {}\n", licences.iter().cloned().collect::<Vec<_>>().join("; "));
         }
         let pretty = |v: &serde_json::Value| serde_json::to_string_pretty(v).unwrap_or_default();
-        text += &metrics_table(&self.metrics);
+        text += &super::figures::markdown(&self.metrics);
         text += &format!("\n## Recipe\n\n```json\n{}\n```\n", pretty(&self.recipe));
         text += "\n## Limits\n\n";
         for limit in &self.limits {
@@ -187,33 +187,4 @@ impl Card {
         }
         text
     }
-}
-
-/// The five regions' figures as a table; nothing where the metrics hold none.
-fn metrics_table(metrics: &serde_json::Value) -> String {
-    let Some(regions) = metrics.get("regions").and_then(|r| r.as_object()) else { return String::new() };
-    let mut text = String::from(
-        "\n## Metrics on validation\n\n| region | positives | ROC AUC | sensitivity | specificity |\n|---|---|---|---|---|\n",
-    );
-    for (name, region) in regions {
-        let number = |key: &str| region.get(key).and_then(|v| v.as_f64()).map_or("–".into(), |v| format!("{v:.3}"));
-        let positives = region.get("positives").and_then(|v| v.as_u64()).unwrap_or(0);
-        text += &format!(
-            "| {name} | {positives} | {} | {} | {} |\n",
-            number("auc"),
-            number("sensitivity"),
-            number("specificity")
-        );
-    }
-    let of = |key: &str, part: &str| metrics.get(key).and_then(|v| v.get(part)).and_then(|v| v.as_u64());
-    for (key, what) in [
-        ("outside", "Radiographs of other regions"),
-        ("neighbours", "Radiographs of neighbouring regions, counted apart"),
-        ("no_radiograph", "Images that are no radiographs"),
-    ] {
-        if let (Some(images), Some(called)) = (of(key, "images"), of(key, "called_a_region")) {
-            text += &format!("\n{what}: {called} of {images} called one of the five.\n");
-        }
-    }
-    text
 }

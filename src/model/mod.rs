@@ -7,6 +7,7 @@
 pub mod cam;
 pub mod card;
 pub mod engine;
+mod figures;
 pub mod reference;
 pub mod views;
 pub mod weights;

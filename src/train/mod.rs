@@ -11,6 +11,7 @@ pub mod ops;
 pub mod optimiser;
 pub mod progress;
 pub mod recipe;
+pub mod splits;
 mod supply;
 mod targets;
 mod write;

@@ -1,5 +1,6 @@
 //! `radroute evaluate`: measures weights on the images of a manifest.
 
+mod groups;
 mod page;
 mod pictures;
 mod plots;
@@ -13,6 +14,7 @@ use crate::judge::{self, Judged, Output, Report};
 use crate::model::Classifier;
 use crate::train::manifest::{Manifest, Split};
 use crate::train::{Progress, TrainError, evaluate, write_card};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "RATE", default_value_t = judge::threshold::TARGET, requires = "fit")]
     target: f64,
     /// With --fit: changed copies of each image that tell how far its scores move by chance
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "fit")]
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "fit")]
     copies: usize,
     /// Also judge every image inverted, turned, mirrored, with a border and stored as DICOM in four ways
     #[arg(long)]
@@ -46,6 +48,12 @@ pub struct Args {
     /// List so many images whose label is likeliest wrong
     #[arg(long, value_name = "N", default_value_t = 0)]
     suspects: usize,
+    /// List the groups of each split with the SHA-256 of their images instead, and whether anything is in two splits
+    #[arg(long, conflicts_with_all = ["fit", "robust", "suspects", "html"])]
+    groups: bool,
+    /// With --groups: compare with the splits of this model card
+    #[arg(long, value_name = "CARD", requires = "groups")]
+    against: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -72,15 +80,8 @@ struct Outcome {
 
 /// Runs the command.
 pub fn run(args: Args, _config: PathBuf) -> ExitCode {
-    match judged(&args) {
-        Ok(outcome) => {
-            if args.json {
-                println!("{}", json(&outcome));
-            } else {
-                tables::print(&outcome);
-            }
-            ExitCode::SUCCESS
-        }
+    match judged_or_listed(&args) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("radroute evaluate: {error}");
             ExitCode::from(match error {
@@ -91,13 +92,24 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
     }
 }
 
-fn judged(args: &Args) -> Result<Outcome, TrainError> {
+fn judged_or_listed(args: &Args) -> Result<ExitCode, TrainError> {
+    let root = args.root.as_deref().or(args.manifest.parent()).unwrap_or(Path::new("."));
+    let manifest = Manifest::read(&args.manifest, root)?;
+    if args.groups {
+        return groups::run(args, &manifest);
+    }
+    let outcome = judged(args, &manifest)?;
+    let text = if args.json { format!("{}\n", json(&outcome)) } else { tables::text(&outcome) };
+    // A reader that has gone away wants no more.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
     if !(args.target > 0.0 && args.target < 1.0) {
         return Err(TrainError::Data(format!("--target {} is not between 0 and 1", args.target)));
     }
     let classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
-    let root = args.root.as_deref().or(args.manifest.parent()).unwrap_or(Path::new("."));
-    let manifest = Manifest::read(&args.manifest, root)?;
     let split = match args.split {
         SplitChoice::Train => Split::Train,
         SplitChoice::Validation => Split::Validation,
@@ -105,7 +117,7 @@ fn judged(args: &Args) -> Result<Outcome, TrainError> {
     };
     let progress = Progress::default();
     let copies = if args.fit { args.copies } else { 0 };
-    let outputs = evaluate::outputs(&classifier, &manifest, split, copies, &progress)?;
+    let outputs = evaluate::outputs(&classifier, manifest, split, copies, &progress)?;
     let mut card = classifier.card().clone();
     let (mut evidence, mut cross_fitted) = (None, None);
     if args.fit {
@@ -119,7 +131,7 @@ fn judged(args: &Args) -> Result<Outcome, TrainError> {
     let mut report = judge::report(&images, &card.regions);
     (report.thresholds, report.cross_fitted) = (evidence, cross_fitted);
     if args.robust {
-        report.robust = Some(evaluate::robust(&classifier, &card, &manifest, &images, &progress)?);
+        report.robust = Some(evaluate::robust(&classifier, &card, manifest, &images, &progress)?);
     }
     let classifier = if args.fit {
         card.metrics = serde_json::to_value(&report).map_err(|e| TrainError::Data(e.to_string()))?;

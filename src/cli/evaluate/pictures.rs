@@ -123,7 +123,8 @@ mod tests {
             judged("SKULL", "HAND", 0.2, &t),
             judged("HAND", "HAND", 0.1, &t),
         ];
-        let order: Vec<(&str, f32)> = worst(&images, &t).iter().map(|j| (j.region.as_str(), j.scores["HAND"])).collect();
+        let order: Vec<(&str, f32)> =
+            worst(&images, &t).iter().map(|j| (j.region.as_str(), j.scores["HAND"])).collect();
         assert_eq!(order, [("KNEE", 0.9), ("FOOT", 0.6), ("WRIST", 0.99), ("HAND", 0.1), ("HAND", 0.4)]);
     }
 }

@@ -39,7 +39,14 @@ pub fn receiver(judged: &[Judged]) -> Result<String, PlotError> {
         Some(Curve { name: format!("{} {area:.3}", region.term()), colour, points: roc::curve(&scored) })
     };
     let curves = Region::ALL.into_iter().zip(COLOURS).filter_map(curve).collect();
-    plot("Part of the other images", "Part of the region's images", (0.0..0.5, 0.0..1.0), curves, None)
+    plot(
+        "Part of the other images",
+        "Part of the region's images",
+        (0.0..0.5, 0.0..1.0),
+        curves,
+        None,
+        SeriesLabelPosition::LowerRight,
+    )
 }
 
 /// What was said and what was seen, by bin, of each region and of all; the diagonal is the truth.
@@ -54,7 +61,14 @@ pub fn reliable(judged: &[Judged]) -> Result<String, PlotError> {
     let mut curves: Vec<Curve> = Region::ALL.into_iter().zip(COLOURS).filter_map(curve).collect();
     curves.push(Curve { name: "all five".into(), colour: BLACK, points: points(&reliability::pooled(judged)) });
     let diagonal = Some(vec![(0.0, 0.0), (1.0, 1.0)]);
-    plot("Probability said", "Part that is of the region", (0.0..1.0, 0.0..1.0), curves, diagonal)
+    plot(
+        "Probability said",
+        "Part that is of the region",
+        (0.0..1.0, 0.0..1.0),
+        curves,
+        diagonal,
+        SeriesLabelPosition::UpperLeft,
+    )
 }
 
 /// Coverage against risk, and recall against the part of outside radiographs named; the line is where the thresholds lie.
@@ -65,11 +79,26 @@ pub fn covered(judged: &[Judged], thresholds: &Thresholds) -> Result<String, Plo
     let most = points.iter().flat_map(|p| [p.risk, p.outside]).fold(0.05f64, f64::max).min(1.0);
     let across = points.iter().map(|p| p.coverage).fold(0.05f64, f64::max);
     let curves = vec![
-        Curve { name: "named wrongly, of those named".into(), colour: COLOURS[3], points: of(|p| p.coverage, |p| p.risk) },
-        Curve { name: "outside radiographs named".into(), colour: COLOURS[0], points: of(|p| p.coverage, |p| p.outside) },
+        Curve {
+            name: "named wrongly, of those named".into(),
+            colour: COLOURS[3],
+            points: of(|p| p.coverage, |p| p.risk),
+        },
+        Curve {
+            name: "outside radiographs named".into(),
+            colour: COLOURS[0],
+            points: of(|p| p.coverage, |p| p.outside),
+        },
     ];
     let line = Some(vec![(now, 0.0), (now, most)]);
-    plot("Coverage: part of all images that is named", "Part", (0.0..across, 0.0..most), curves, line)
+    plot(
+        "Coverage: part of all images that is named",
+        "Part",
+        (0.0..across, 0.0..most),
+        curves,
+        line,
+        SeriesLabelPosition::UpperLeft,
+    )
 }
 
 fn plot(
@@ -78,9 +107,10 @@ fn plot(
     (x, y): (Range<f64>, Range<f64>),
     curves: Vec<Curve>,
     aside: Option<Vec<(f64, f64)>>,
+    at: SeriesLabelPosition,
 ) -> Result<String, PlotError> {
     let mut text = String::new();
-    draw(&mut text, across, up, (x, y), curves, aside).map_err(|e| PlotError(e.to_string()))?;
+    draw(&mut text, across, up, (x, y), curves, aside, at).map_err(|e| PlotError(e.to_string()))?;
     Ok(text)
 }
 
@@ -91,14 +121,12 @@ fn draw(
     (x, y): (Range<f64>, Range<f64>),
     curves: Vec<Curve>,
     aside: Option<Vec<(f64, f64)>>,
+    at: SeriesLabelPosition,
 ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
     let area = SVGBackend::with_string(into, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let mut chart: Chart = ChartBuilder::on(&area)
-        .margin(12)
-        .x_label_area_size(42)
-        .y_label_area_size(52)
-        .build_cartesian_2d(x, y)?;
+    let mut chart: Chart =
+        ChartBuilder::on(&area).margin(12).x_label_area_size(42).y_label_area_size(52).build_cartesian_2d(x, y)?;
     chart.configure_mesh().x_desc(across).y_desc(up).light_line_style(WHITE.mix(0.0)).draw()?;
     if let Some(points) = aside {
         chart.draw_series(LineSeries::new(points, BLACK.mix(0.35)))?;
@@ -110,7 +138,12 @@ fn draw(
         chart.draw_series(line)?.label(name).legend(sample);
         chart.draw_series(dots)?;
     }
-    let labels = chart.configure_series_labels().background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.3)).draw();
+    let labels = chart
+        .configure_series_labels()
+        .position(at)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .draw();
     labels?;
     area.present()
 }

@@ -17,34 +17,36 @@ fn plain_table<const N: usize>(header: [&str; N]) -> Table {
 }
 
 /// All tables of an outcome.
-pub fn print(outcome: &Outcome) {
+pub fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
     let Outcome { classifier, report, images, suspects, .. } = outcome;
-    println!(
-        "{} images in {} groups, model {}, {}; intervals are 95 %\n",
+    text += &format!(
+        "{} images in {} groups, model {}, {}; intervals are 95 %\n\n",
         report.images,
         report.groups,
         classifier.hash(),
         classifier.device_name()
     );
-    figures(report);
+    text += &figures(report);
     for (source, report) in &report.by_source {
-        println!("\n── source {source}: {} images in {} groups\n", report.images, report.groups);
-        figures(report);
+        text += &format!("\n── source {source}: {} images in {} groups\n\n", report.images, report.groups);
+        text += &figures(report);
     }
     if let Some(e) = &report.thresholds {
-        evidence(e, report.cross_fitted.as_ref());
+        text += &evidence(e, report.cross_fitted.as_ref());
     }
-    confusion(report);
+    text += &confusion(report);
     if let Some(robust) = &report.robust {
-        outlasting(robust);
+        text += &outlasting(robust);
     }
-    errors(images);
+    text += &errors(images);
     if !suspects.is_empty() {
-        doubted(suspects);
+        text += &doubted(suspects);
     }
+    text
 }
 
-fn figures(report: &Report) {
+fn figures(report: &Report) -> String {
     let mut table =
         plain_table(["region", "images", "groups", "ROC AUC", "sensitivity", "specificity", "ECE", "accept", "reject"]);
     for (name, r) in &report.regions {
@@ -60,42 +62,49 @@ fn figures(report: &Report) {
             format!("{:.3}", r.reject),
         ]);
     }
-    println!("{table}\nmean AUC {}, ECE of the five {}", number(report.mean_auc), number(report.ece));
-    let line = |what: &str, c: &Called| {
-        let next = if c.called_next > 0 { format!(", {} of them the one next to it", c.called_next) } else { String::new() };
-        println!("{what}: {} of {} called a region{next}; rate {}", c.called_a_region, c.images, between(Some(c.rate), c.rate_95));
+    let mut text = format!("{table}\nmean AUC {}, ECE of the five {}", number(report.mean_auc), number(report.ece));
+    text.push('\n');
+    let mut line = |what: &str, c: &Called| {
+        let next =
+            if c.called_next > 0 { format!(", {} of them the one next to it", c.called_next) } else { String::new() };
+        text += &format!(
+            "{what}: {} of {} called a region{next}; rate {}\n",
+            c.called_a_region,
+            c.images,
+            between(Some(c.rate), c.rate_95)
+        );
     };
     line("radiographs of other regions", &report.outside);
     line("of neighbouring regions", &report.neighbours);
     line("no radiographs", &report.no_radiograph);
-    println!("false corrections in all: {}", report.false_corrections);
+    text + &format!("false corrections in all: {}\n", report.false_corrections)
 }
 
-fn confusion(report: &Report) {
+fn confusion(report: &Report) -> String {
     let mut table = plain_table(["is", "called"]);
     for (region, called) in &report.confusion {
         let called: Vec<String> = called.iter().map(|(c, n)| format!("{c} {n}")).collect();
         table.add_row([region.clone(), called.join(", ")]);
     }
-    println!("\n{table}");
+    format!("\n{table}\n")
 }
 
-fn outlasting(robust: &Robust) {
+fn outlasting(robust: &Robust) -> String {
     let mut table = plain_table(["changed", "images", "named the same", "same verdict", "lost", "newly wrong"]);
     table.add_rows(changes(robust));
-    println!("\n{table}");
+    format!("\n{table}\n")
 }
 
-fn errors(images: &[Judged]) {
+fn errors(images: &[Judged]) -> String {
     let mut table = plain_table(["wrong or not called", "is", "called", "best heads"]);
     for j in images.iter().filter(|j| j.is_error()) {
         let called = j.called.map_or("–", |r| r.term()).to_owned();
         table.add_row([j.path.clone(), j.region.clone(), called, j.best(3)]);
     }
-    println!("\n{table}");
+    format!("\n{table}\n")
 }
 
-fn doubted(suspects: &[Suspect]) {
+fn doubted(suspects: &[Suspect]) -> String {
     let mut table = plain_table(["label likeliest wrong", "label", "p", "likelier", "p", "confident"]);
     for s in suspects {
         table.add_row([
@@ -107,13 +116,13 @@ fn doubted(suspects: &[Suspect]) {
             if s.confident { "yes" } else { "" }.to_owned(),
         ]);
     }
-    println!("\n{table}");
+    format!("\n{table}\n")
 }
 
-fn evidence(e: &Evidence, cross: Option<&CrossFitted>) {
-    println!(
+fn evidence(e: &Evidence, cross: Option<&CrossFitted>) -> String {
+    let text = format!(
         "\nthresholds for false corrections of at most {} of outside images: modelled {}{} {}, on {} images in {} groups with {} copies\n\
-         each, of which {:.1} claim a region; counted {} of {}{}; {} of the regions' images and copies are named",
+         each, of which {:.1} claim a region; counted {} of {}{}; {} of the regions' images and copies are named\n",
         percent(e.target),
         percent(e.expected),
         range(e.expected_95),
@@ -127,15 +136,16 @@ fn evidence(e: &Evidence, cross: Option<&CrossFitted>) {
         range(e.counted_95),
         percent(e.recall),
     );
-    let Some(cross) = cross else { return };
+    let Some(cross) = cross else { return text };
     let of = |(images, named): (usize, usize)| format!("{named} of {images}");
     let regions: Vec<String> = cross.regions.iter().map(|(r, row)| format!("{r} {}", of(*row))).collect();
-    println!(
-        "fitted without the image itself: {} rightly named, {} as another; outside {}, neighbours {}, no radiographs {}",
+    let cross = format!(
+        "fitted without the image itself: {} rightly named, {} as another; outside {}, neighbours {}, no radiographs {}\n",
         regions.join(", "),
         cross.another,
         of(cross.outside),
         of(cross.neighbours),
         of(cross.no_radiograph)
     );
+    text + &cross
 }
