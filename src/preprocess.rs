@@ -133,8 +133,9 @@ pub fn framed(plane: &Plane, contract: &InputContract) -> Option<Framed> {
         }
     }
     let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
-    // Scales of very small differences overflow: 0 times infinity is no number, and `max` takes the other one.
-    grey.iter_mut().for_each(|v| *v = ((*v - low) * scale).max(0.0).min(1.0));
+    // Of a very small difference there is no finite scale, and 0 times infinity is no number.
+    let scale = if scale.is_finite() { scale } else { 0.0 };
+    grey.iter_mut().for_each(|v| *v = ((*v - low) * scale).clamp(0.0, 1.0));
     let inverted = contract.dark_surround && surround(&grey, across, down) > 0.5;
     if inverted {
         grey.iter_mut().for_each(|v| *v = 1.0 - *v);
