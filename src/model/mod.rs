@@ -12,7 +12,7 @@ pub mod weights;
 use crate::config::DeviceChoice;
 use crate::preprocess::{Plane, network_input};
 use crate::verdict::Threshold;
-use card::Card;
+use card::{Architecture, Card};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,9 +61,10 @@ pub struct Classifier {
     backend: Backend,
 }
 
+/// The networks whose outputs, one after the other, are the card's heads: one network, or one for each head.
 enum Backend {
-    Cpu(engine::Network),
-    Cuda(reference::Reference),
+    Cpu(Vec<engine::Network>),
+    Cuda(Vec<reference::Reference>),
 }
 
 impl Classifier {
@@ -76,13 +77,14 @@ impl Classifier {
             return Err(ModelError::Checksum { file: model.to_owned(), found, wanted: card.sha256 });
         }
         let weights = weights::Weights::from_bytes(model, &bytes)?;
-        let network = engine::Network::new(&weights, card.heads.len())?;
+        let networks = networks(&card, &weights)?;
+        let on = |device| networks.iter().map(|n| reference::Reference::new(n, &device)).collect::<Result<_, _>>();
         let backend = match device {
-            DeviceChoice::Cpu => Backend::Cpu(network),
-            DeviceChoice::Cuda => Backend::Cuda(reference::Reference::new(&network, &cuda()?)?),
+            DeviceChoice::Cpu => Backend::Cpu(networks),
+            DeviceChoice::Cuda => Backend::Cuda(on(cuda()?)?),
             DeviceChoice::Auto => match cuda() {
-                Ok(device) => Backend::Cuda(reference::Reference::new(&network, &device)?),
-                Err(_) => Backend::Cpu(network),
+                Ok(device) => Backend::Cuda(on(device)?),
+                Err(_) => Backend::Cpu(networks),
             },
         };
         Ok(Classifier { card, hash: found[..16].to_owned(), backend })
@@ -139,11 +141,35 @@ impl Classifier {
 
     /// The network's outputs as they are, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let size = self.card.input.size;
         match &self.backend {
-            Backend::Cpu(network) => network.logits(inputs, self.card.input.size),
-            Backend::Cuda(network) => network.logits(inputs, self.card.input.size),
+            Backend::Cpu(networks) => side_by_side(inputs.len(), networks, |n| n.logits(inputs, size)),
+            Backend::Cuda(networks) => side_by_side(inputs.len(), networks, |n| n.logits(inputs, size)),
         }
     }
+}
+
+/// The networks that the card asks for, in the order of its heads.
+fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<engine::Network>, ModelError> {
+    match card.architecture {
+        Architecture::Shared => Ok(vec![engine::Network::new(weights, card.heads.len())?]),
+        Architecture::Ensemble => {
+            card.heads.iter().map(|head| engine::Network::new(&weights.member(&head.name), 1)).collect()
+        }
+    }
+}
+
+/// Each image's outputs of all networks in one row.
+fn side_by_side<N>(
+    images: usize,
+    networks: &[N],
+    logits: impl Fn(&N) -> Result<Vec<Vec<f32>>, ModelError>,
+) -> Result<Vec<Vec<f32>>, ModelError> {
+    let mut rows = vec![Vec::new(); images];
+    for network in networks {
+        rows.iter_mut().zip(logits(network)?).for_each(|(row, more)| row.extend(more));
+    }
+    Ok(rows)
 }
 
 /// SHA-256 in hex digits.
