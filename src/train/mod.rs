@@ -1,6 +1,7 @@
 //! Training: data set, augmentation, the frozen part's features, the loop, metrics, and the weights with their card.
 
 pub mod augment;
+pub mod curve;
 pub mod evaluate;
 pub mod features;
 pub mod judge;
@@ -51,6 +52,8 @@ pub enum TrainError {
     Data(String),
     #[error("the training step failed: {0}")]
     Candle(#[from] candle_core::Error),
+    #[error("a picture cannot be drawn: {0}")]
+    Plot(String),
     #[error("the kept features cannot be read: {0}")]
     Features(std::io::Error),
 }

@@ -25,7 +25,8 @@ pub fn write_card(model: &Path, card: &Card) -> Result<(), TrainError> {
     replace(&model.with_extension("md"), card.markdown().as_bytes())
 }
 
-fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+/// Writes a file whole or not at all: beside it first, synced, then renamed.
+pub(super) fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let beside = file.with_extension("part");
     let write = || -> std::io::Result<()> {
         std::fs::write(&beside, bytes)?;
