@@ -4,6 +4,7 @@ pub mod augment;
 pub mod curve;
 pub mod evaluate;
 pub mod features;
+pub mod init;
 pub mod judge;
 pub mod manifest;
 pub mod metrics;
@@ -12,6 +13,7 @@ pub mod ops;
 pub mod optimiser;
 pub mod progress;
 pub mod recipe;
+pub mod split;
 mod write;
 
 pub use progress::Progress;
