@@ -1,6 +1,7 @@
 //! Training: data set, augmentation, the frozen part's features, the loop, metrics, and the weights with their card.
 
 pub mod augment;
+pub mod checkpoint;
 pub mod curve;
 pub mod evaluate;
 pub mod features;
@@ -9,6 +10,7 @@ pub mod judge;
 pub mod manifest;
 pub mod metrics;
 pub mod net;
+pub mod noise;
 pub mod ops;
 pub mod optimiser;
 pub mod progress;
