@@ -1,8 +1,12 @@
 //! A grey plane → the network's input. Pure, and the same code in training and in the daemon.
 //!
-//! Uniform borders are cut off (padding, shutters), the grey values are stretched between two percentiles, the image is
-//! scaled by area averages into a square with its aspect kept (letterbox, black around it), and one shared mean and
-//! deviation are applied. One channel: a radiograph is grey, and the network's stem is folded to one channel.
+//! Uniform borders are cut off (padding, shutters), the image is scaled by area averages into a square with its aspect kept
+//! (letterbox, black around it), the grey values are stretched between two percentiles, an image with a bright surround is inverted
+//! if the contract says so, and one shared mean and deviation are applied. One channel: a radiograph is grey, and the network's
+//! stem is folded to one channel.
+//!
+//! Every step treats the four sides and both ends of the grey scale alike, so that an image turned, mirrored or inverted gives the
+//! same square, turned or mirrored (up to rounding).
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +37,10 @@ pub struct InputContract {
     pub stretch: [f32; 2],
     /// Whether uniform borders are cut off first.
     pub trim: bool,
+    /// Whether an image that is bright towards its edges is inverted: what surrounds a body is dark in the usual polarity, and an
+    /// image must mean the same in either.
+    #[serde(default)]
+    pub dark_surround: bool,
 }
 
 impl InputContract {
@@ -46,21 +54,42 @@ impl InputContract {
 impl Default for InputContract {
     /// 224 pixels, and the means over the channels of the usual ImageNet constants.
     fn default() -> Self {
-        InputContract { size: 224, mean: 0.449, deviation: 0.226, stretch: [1.0, 99.0], trim: true }
+        InputContract {
+            size: 224,
+            mean: 0.449,
+            deviation: 0.226,
+            stretch: [1.0, 99.0],
+            trim: true,
+            dark_surround: true,
+        }
     }
 }
 
 /// Part of a plane: columns `x0..x1`, rows `y0..y1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    x0: usize,
-    y0: usize,
-    x1: usize,
-    y1: usize,
+#[allow(missing_docs)]
+pub struct Window {
+    pub x0: usize,
+    pub y0: usize,
+    pub x1: usize,
+    pub y1: usize,
 }
 
-/// At most this many pixels are looked at for the percentiles.
-const SAMPLES: usize = 1 << 16;
+/// A plane brought into the network's square, and where it lies there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Framed {
+    /// The part of the plane that is shown.
+    pub window: Window,
+    /// Columns of the square that it fills, in the middle.
+    pub across: usize,
+    /// Rows of the square that it fills, in the middle.
+    pub down: usize,
+    /// Whether the grey values were inverted.
+    pub inverted: bool,
+    /// `across * down` stretched grey values, 0..=1, row-major.
+    pub grey: Vec<f32>,
+}
+
 /// A border line is uniform if its range is at most this part of the image's.
 const UNIFORM: f32 = 1.0 / 64.0;
 
@@ -69,75 +98,133 @@ const UNIFORM: f32 = 1.0 / 64.0;
 /// Any plane gives a finite input: an empty or constant one gives a constant, values that are no numbers count as the
 /// darkest.
 pub fn network_input(plane: &Plane, contract: &InputContract) -> Vec<f32> {
-    let size = contract.size;
-    let normalise = |v: f32| (v - contract.mean) / contract.deviation;
-    let mut square = vec![normalise(0.0); size * size];
-    let (width, height) = (plane.width, plane.height);
-    if width == 0 || height == 0 || plane.data.len() != width * height || size == 0 {
-        return square;
+    match framed(plane, contract) {
+        Some(framed) => framed.input(contract),
+        None => vec![-contract.mean / contract.deviation; contract.size * contract.size],
     }
-    let whole = Window { x0: 0, y0: 0, x1: width, y1: height };
-    let Some((low, high)) = percentiles(plane, whole, contract.stretch) else { return square };
-    let window = if contract.trim { trim(plane, low, high) } else { whole };
-    let (low, high) =
-        if window == whole { (low, high) } else { percentiles(plane, window, contract.stretch).unwrap_or((low, high)) };
-    let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
-    let (columns, rows) = (window.x1 - window.x0, window.y1 - window.y0);
-    let (across, down) = letterbox(columns, rows, size);
-    let scaled = resize(columns, rows, across, down, |x, y| {
-        let v = plane.data[(window.y0 + y) * width + window.x0 + x];
-        // Also turns what is not a number into 0.
-        if v > low { ((v - low) * scale).min(1.0) } else { 0.0 }
-    });
-    let (left, top) = ((size - across) / 2, (size - down) / 2);
-    for (y, line) in scaled.chunks_exact(across).enumerate() {
-        let start = (top + y) * size + left;
-        for (to, &v) in square[start..start + across].iter_mut().zip(line) {
-            *to = normalise(v);
-        }
-    }
-    square
 }
 
-/// The size that a plane of `columns` by `rows` gets within a square of `size`: aspect kept, at least one pixel.
+/// Cuts, scales, stretches and perhaps inverts a plane; `None` if it holds no finite value.
+pub fn framed(plane: &Plane, contract: &InputContract) -> Option<Framed> {
+    let (width, height, size) = (plane.width, plane.height, contract.size);
+    if width == 0 || height == 0 || plane.data.len() != width * height || size == 0 {
+        return None;
+    }
+    let darkest = plane.data.iter().copied().filter(|v| v.is_finite()).reduce(f32::min)?;
+    let at = |x: usize, y: usize| {
+        let v = plane.data[y * width + x];
+        // A quarter: the differences of the values must be finite too.
+        if v.is_finite() { v / 4.0 } else { darkest / 4.0 }
+    };
+    let scaled = |window: Window| {
+        let (columns, rows) = (window.x1 - window.x0, window.y1 - window.y0);
+        let (across, down) = letterbox(columns, rows, size);
+        (across, down, resize(columns, rows, across, down, |x, y| at(window.x0 + x, window.y0 + y)))
+    };
+    let whole = Window { x0: 0, y0: 0, x1: width, y1: height };
+    let mut window = whole;
+    let (mut across, mut down, mut grey) = scaled(whole);
+    let (mut low, mut high) = percentiles(&grey, contract.stretch);
+    if contract.trim {
+        window = trim(whole, low, high, at);
+        if window != whole {
+            (across, down, grey) = scaled(window);
+            (low, high) = percentiles(&grey, contract.stretch);
+        }
+    }
+    let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
+    // Scales of very small differences overflow: 0 times infinity is no number, and `max` takes the other one.
+    grey.iter_mut().for_each(|v| *v = ((*v - low) * scale).max(0.0).min(1.0));
+    let inverted = contract.dark_surround && surround(&grey, across, down) > 0.5;
+    if inverted {
+        grey.iter_mut().for_each(|v| *v = 1.0 - *v);
+    }
+    Some(Framed { window, across, down, inverted, grey })
+}
+
+impl Framed {
+    /// The network's input: the image in the middle of a black square, with mean and deviation applied.
+    pub fn input(&self, contract: &InputContract) -> Vec<f32> {
+        let size = contract.size;
+        let normalise = |v: f32| (v - contract.mean) / contract.deviation;
+        let mut square = vec![normalise(0.0); size * size];
+        let (left, top) = ((size - self.across) / 2, (size - self.down) / 2);
+        for (y, line) in self.grey.chunks_exact(self.across).enumerate() {
+            let start = (top + y) * size + left;
+            for (to, &v) in square[start..start + self.across].iter_mut().zip(line) {
+                *to = normalise(v);
+            }
+        }
+        square
+    }
+}
+
+/// How many orientations may be asked for: the image; its mirror image too; its quarter turns; both.
+pub const VIEWS: [usize; 4] = [1, 2, 4, 8];
+
+/// View `index` of `views` (one of [`VIEWS`]) of a square of side `size`: a quarter turn for each step, then the same of the mirror
+/// image. View 0 is the square itself.
+pub fn view(square: &[f32], size: usize, views: usize, index: usize) -> Vec<f32> {
+    let (mirrored, turns) = match views {
+        2 => (index % 2 == 1, 0),
+        _ => (index % 8 >= 4, index % 4),
+    };
+    let last = size.saturating_sub(1);
+    let source = |x: usize, y: usize| {
+        let (x, y) = match turns {
+            0 => (x, y),
+            1 => (y, last - x),
+            2 => (last - x, last - y),
+            _ => (last - y, x),
+        };
+        y * size + if mirrored { last - x } else { x }
+    };
+    (0..size * size).map(|i| square[source(i % size, i / size)]).collect()
+}
+
+/// The mean grey value, the more of it the nearer to an edge.
+fn surround(grey: &[f32], across: usize, down: usize) -> f32 {
+    let inner = |i: usize, n: usize| (i.min(n - 1 - i) as f32 + 0.5) / n as f32;
+    let (mut sum, mut weights) = (0.0f64, 0.0f64);
+    for (y, line) in grey.chunks_exact(across).enumerate() {
+        for (x, v) in line.iter().enumerate() {
+            let weight = f64::from(1.0 - 2.0 * inner(x, across).min(inner(y, down)));
+            sum += weight * f64::from(*v);
+            weights += weight;
+        }
+    }
+    // Where there is no edge apart from the middle, nothing is known.
+    if weights > 0.0 { (sum / weights) as f32 } else { 0.0 }
+}
+
+/// The size that a plane of `columns` by `rows` gets within a square of `size`: aspect kept, at least one pixel, equal margins.
 pub fn letterbox(columns: usize, rows: usize, size: usize) -> (usize, usize) {
     let long = columns.max(rows).max(1);
-    let fit = |side: usize| ((side * size + long / 2) / long).clamp(1, size.max(1));
+    let fit = |side: usize| {
+        let margin = ((long - side.min(long)) * size + long / 2) / (2 * long);
+        size - 2 * margin.min(size.saturating_sub(1) / 2)
+    };
     (fit(columns), fit(rows))
 }
 
-/// Two percentiles over an even sample of the window's finite values; `None` if there are none.
-fn percentiles(plane: &Plane, window: Window, stretch: [f32; 2]) -> Option<(f32, f32)> {
-    let (columns, rows) = (window.x1 - window.x0, window.y1 - window.y0);
-    // Steps in both directions keep the sample even; a step over the flat index could fall on one column only.
-    let step = ((columns * rows) as f64 / SAMPLES as f64).sqrt().ceil().max(1.0) as usize;
-    let mut sample: Vec<f32> = (window.y0..window.y1)
-        .step_by(step.min(rows))
-        .flat_map(|y| (window.x0..window.x1).step_by(step.min(columns)).map(move |x| (x, y)))
-        .map(|(x, y)| plane.data[y * plane.width + x])
-        .filter(|v| v.is_finite())
-        .collect();
-    if sample.is_empty() {
-        return None;
-    }
-    let last = sample.len() - 1;
+/// Two percentiles of finite values, of which there is one at least.
+fn percentiles(values: &[f32], stretch: [f32; 2]) -> (f32, f32) {
+    let mut values = values.to_vec();
+    let last = values.len() - 1;
     let mut at = |percent: f32| {
         let index = ((percent.clamp(0.0, 100.0) / 100.0) * last as f32).round() as usize;
-        *sample.select_nth_unstable_by(index.min(last), f32::total_cmp).1
+        *values.select_nth_unstable_by(index.min(last), f32::total_cmp).1
     };
-    let (low, high) = (at(stretch[0]), at(stretch[1]));
-    // Values so far apart that their difference is not finite would give no finite input.
-    if (high - low).is_finite() { Some((low, high)) } else { Some((low / 4.0, high / 4.0)) }
+    (at(stretch[0]), at(stretch[1]))
 }
 
-/// Cuts off uniform lines from the four sides, as long as an eighth of either side is left.
-fn trim(plane: &Plane, low: f32, high: f32) -> Window {
-    let (width, height) = (plane.width, plane.height);
+/// Cuts off uniform lines from the four sides until none is left, as long as an eighth of either side is left.
+fn trim(whole: Window, low: f32, high: f32, at: impl Fn(usize, usize) -> f32) -> Window {
     let tolerance = (high - low) * UNIFORM;
     let uniform = |line: &mut dyn Iterator<Item = f32>| {
         let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
         for v in line {
-            let v = if v > low { v.min(high) } else { low };
+            let v = v.max(low).min(high);
             least = least.min(v);
             most = most.max(v);
             if most - least > tolerance {
@@ -146,17 +233,24 @@ fn trim(plane: &Plane, low: f32, high: f32) -> Window {
         }
         true
     };
-    let row = |y: usize| uniform(&mut plane.data[y * width..(y + 1) * width].iter().copied());
-    let y0 = (0..height).find(|&y| !row(y)).unwrap_or(0);
-    let y1 = (y0..height).rev().find(|&y| !row(y)).map_or(height, |y| y + 1);
-    // Columns within the rows that are left: a bar above would make every column look uneven.
-    let column = |x: usize| uniform(&mut (y0..y1).map(|y| plane.data[y * width + x]));
-    let x0 = (0..width).find(|&x| !column(x)).unwrap_or(0);
-    let x1 = (x0..width).rev().find(|&x| !column(x)).map_or(width, |x| x + 1);
-    if (y1 - y0) * 8 < height || (x1 - x0) * 8 < width {
-        return Window { x0: 0, y0: 0, x1: width, y1: height };
+    let mut w = whole;
+    // A bar above makes every column look uneven until its rows are gone. What is uniform stays so in a smaller window: the order
+    // does not matter for where this ends.
+    loop {
+        let before = w;
+        let row = |y: usize| uniform(&mut (before.x0..before.x1).map(|x| at(x, y)));
+        let column = |x: usize| uniform(&mut (before.y0..before.y1).map(|y| at(x, y)));
+        let first = |range: std::ops::Range<usize>, even: &dyn Fn(usize) -> bool| range.clone().find(|&i| !even(i));
+        let last = |range: std::ops::Range<usize>, even: &dyn Fn(usize) -> bool| range.rev().find(|&i| !even(i));
+        let (Some(y0), Some(y1)) = (first(w.y0..w.y1, &row), last(w.y0..w.y1, &row)) else { return whole };
+        let (Some(x0), Some(x1)) = (first(w.x0..w.x1, &column), last(w.x0..w.x1, &column)) else { return whole };
+        w = Window { x0, y0, x1: x1 + 1, y1: y1 + 1 };
+        if w == before {
+            break;
+        }
     }
-    Window { x0, y0, x1, y1 }
+    let kept = (w.y1 - w.y0) * 8 >= whole.y1 && (w.x1 - w.x0) * 8 >= whole.x1;
+    if kept { w } else { whole }
 }
 
 /// Scales by area averages where it shrinks and linearly where it grows, each direction by itself.
@@ -242,7 +336,7 @@ mod tests {
 
     /// Stretched grey values 0..=1, without mean and deviation.
     fn plain(size: usize, trim: bool) -> InputContract {
-        InputContract { size, mean: 0.0, deviation: 1.0, stretch: [0.0, 100.0], trim }
+        InputContract { size, mean: 0.0, deviation: 1.0, stretch: [0.0, 100.0], trim, dark_surround: false }
     }
 
     #[test]
@@ -307,6 +401,63 @@ mod tests {
             assert_eq!(input.len(), 256);
             assert!(input.iter().all(|v| v.is_finite()), "{} by {}", plane.width, plane.height);
         }
+    }
+
+    /// A picture without any symmetry, dark around.
+    fn odd_picture(width: usize, height: usize) -> Plane {
+        plane(width, height, |x, y| {
+            let (u, v) = (x as f32 / width as f32 - 0.4, y as f32 / height as f32 - 0.55);
+            (1.0 - 9.0 * u * u - 5.0 * v * v).max(0.0) * 900.0 + ((x * 7 + y * 13) % 31) as f32
+        })
+    }
+
+    fn turned(p: &Plane) -> Plane {
+        plane(p.height, p.width, |x, y| p.data[(p.height - 1 - x) * p.width + y])
+    }
+
+    fn mirrored(p: &Plane) -> Plane {
+        plane(p.width, p.height, |x, y| p.data[y * p.width + p.width - 1 - x])
+    }
+
+    fn furthest(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn a_turned_mirrored_or_inverted_plane_gives_the_same_square_turned_or_mirrored() {
+        for (width, height, size) in [(61, 40, 32), (40, 97, 33), (300, 301, 64), (500, 77, 64)] {
+            let contract = InputContract { size, ..InputContract::default() };
+            let mut p = odd_picture(width, height);
+            let square = network_input(&p, &contract);
+            let inverted = Plane { data: p.data.iter().map(|v| 4095.0 - v).collect(), ..p.clone() };
+            assert!(furthest(&network_input(&inverted, &contract), &square) < 1e-3);
+            for turns in 1..4 {
+                p = turned(&p);
+                let wanted = view(&square, size, 4, turns);
+                assert!(furthest(&network_input(&p, &contract), &wanted) < 1e-3, "{width} {height}: {turns}");
+            }
+            let m = mirrored(&odd_picture(width, height));
+            assert!(furthest(&network_input(&m, &contract), &view(&square, size, 2, 1)) < 1e-3);
+        }
+    }
+
+    #[test]
+    fn the_views_of_a_square_are_all_its_orientations_and_belong_together() {
+        let square: Vec<f32> = (0..9).map(|v| v as f32).collect();
+        for views in VIEWS {
+            let all: Vec<Vec<f32>> = (0..views).map(|i| view(&square, 3, views, i)).collect();
+            assert_eq!(all[0], square);
+            // Each differs, and any view of any view is one of them.
+            for a in &all {
+                assert_eq!(all.iter().filter(|b| *b == a).count(), 1);
+                assert!((0..views).all(|i| all.contains(&view(a, 3, views, i))), "{views}");
+            }
+        }
+        assert_eq!(
+            view(&square, 3, 4, 1),
+            [6.0, 3.0, 0.0, 7.0, 4.0, 1.0, 8.0, 5.0, 2.0],
+            "a quarter turn to the right"
+        );
     }
 
     proptest! {

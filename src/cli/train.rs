@@ -1,6 +1,8 @@
 //! `radroute train`: makes weights and their card from a manifest of images.
 
 use super::exit;
+use crate::config::DeviceChoice;
+use crate::model::device;
 use crate::train::manifest::Manifest;
 use crate::train::recipe::Recipe;
 use crate::train::{Progress, Run, TrainError, run as train};
@@ -29,6 +31,9 @@ pub struct Args {
     /// Passes over the augmented images, instead of the recipe's
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// Where the steps are computed
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
     /// Seed, instead of the recipe's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -67,8 +72,9 @@ fn prepared(args: &Args) -> Result<(), TrainError> {
         (Some(file), None) => Manifest::read(file, file.parent().unwrap_or(Path::new(".")))?,
     };
     let progress = Progress::default();
-    let report =
-        train(&Run { recipe: &recipe, manifest: &manifest, init: &args.init, out: &args.out, progress: &progress })?;
+    let device = device(args.device)?;
+    let (init, out) = (&args.init, &args.out);
+    let report = train(&Run { recipe: &recipe, manifest: &manifest, init, out, device, progress: &progress })?;
     let mean = report.mean_auc.unwrap_or(0.0);
     progress.tell(&format!("weights and card are in {}; mean AUC of the regions {mean:.4}", args.out.display()));
     Ok(())

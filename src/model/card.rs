@@ -26,6 +26,9 @@ pub struct Card {
     pub sha256: String,
     /// What the network takes.
     pub input: InputContract,
+    /// In how many orientations an image is judged (1, 2, 4 or 8; [`crate::preprocess::view`]); the outputs are averaged.
+    #[serde(default = "one")]
+    pub views: usize,
     /// The outputs in their order: one-vs-rest, each by itself.
     pub heads: Vec<Head>,
     /// Thresholds on the calibrated probability, by head: the heads that may correct a tag.
@@ -38,6 +41,10 @@ pub struct Card {
     pub metrics: serde_json::Value,
     /// What it cannot do, in sentences.
     pub limits: Vec<String>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// How the heads share networks, and under which names the file of weights holds the tensors.
@@ -118,6 +125,7 @@ impl Card {
         demand(self.input.deviation.is_finite() && self.input.deviation > 0.0, "input.deviation is not above 0")?;
         let [low, high] = self.input.stretch;
         demand(0.0 <= low && low < high && high <= 100.0, "input.stretch is not two rising percentiles")?;
+        demand(crate::preprocess::VIEWS.contains(&self.views), "views is none of 1, 2, 4, 8")?;
         demand(!self.heads.is_empty(), "there are no heads")?;
         let mut names = BTreeSet::new();
         for head in &self.heads {
@@ -144,7 +152,8 @@ impl Card {
         let mut text = format!(
             "# {}\n\n{}\n\n{}, one grey channel, {} one-vs-rest outputs. Made from `{}.json` beside it: do not edit.\n\n\
              - SHA-256 of the weights: `{}`\n- Input: {} × {} pixels, grey values between percentiles {} and {} to 0..1, \
-             uniform borders {}, letterbox, (v − {}) / {}\n",
+             uniform borders {}, letterbox{}, (v − {}) / {}\n\
+             - Judged in {} orientation(s), the outputs averaged\n",
             self.name,
             self.permitted_use,
             match self.architecture {
@@ -159,8 +168,10 @@ impl Card {
             self.input.stretch[0],
             self.input.stretch[1],
             if self.input.trim { "cut off" } else { "kept" },
+            if self.input.dark_surround { ", inverted where bright towards the edges" } else { "" },
             self.input.mean,
             self.input.deviation,
+            self.views,
         );
         text += "\n## Regions that may correct a tag\n\n| region | accept from | excluded below |\n|---|---|---|\n";
         for (name, t) in &self.regions {

@@ -7,12 +7,14 @@
 pub mod card;
 pub mod engine;
 pub mod reference;
+pub mod views;
 pub mod weights;
 
 use crate::config::DeviceChoice;
 use crate::preprocess::{Plane, network_input};
 use crate::verdict::Threshold;
 use card::{Architecture, Card};
+use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +66,7 @@ pub struct Classifier {
 /// The networks whose outputs, one after the other, are the card's heads: one network, or one for each head.
 enum Backend {
     Cpu(Vec<engine::Network>),
-    Cuda(Vec<reference::Reference>),
+    Cuda(Vec<Reference>),
 }
 
 impl Classifier {
@@ -78,14 +80,11 @@ impl Classifier {
         }
         let weights = weights::Weights::from_bytes(model, &bytes)?;
         let networks = networks(&card, &weights)?;
-        let on = |device| networks.iter().map(|n| reference::Reference::new(n, &device)).collect::<Result<_, _>>();
-        let backend = match device {
-            DeviceChoice::Cpu => Backend::Cpu(networks),
-            DeviceChoice::Cuda => Backend::Cuda(on(cuda()?)?),
-            DeviceChoice::Auto => match cuda() {
-                Ok(device) => Backend::Cuda(on(device)?),
-                Err(_) => Backend::Cpu(networks),
-            },
+        let device = self::device(device)?;
+        let backend = if device.is_cpu() {
+            Backend::Cpu(networks)
+        } else {
+            Backend::Cuda(networks.iter().map(|n| Reference::new(n, &device)).collect::<Result<_, _>>()?)
         };
         Ok(Classifier { card, hash: found[..16].to_owned(), backend })
     }
@@ -139,13 +138,13 @@ impl Classifier {
         Ok(scores)
     }
 
-    /// The network's outputs as they are, in the order of the card's heads.
+    /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let size = self.card.input.size;
-        match &self.backend {
-            Backend::Cpu(networks) => side_by_side(inputs.len(), networks, |n| n.logits(inputs, size)),
-            Backend::Cuda(networks) => side_by_side(inputs.len(), networks, |n| n.logits(inputs, size)),
-        }
+        views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
+        })
     }
 }
 
@@ -175,6 +174,18 @@ fn side_by_side<N>(
 /// SHA-256 in hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The device of a choice; `auto` is the first CUDA device if there is one.
+///
+/// # Errors
+/// `cuda` where there is none, or a build without it.
+pub fn device(choice: DeviceChoice) -> Result<candle_core::Device, ModelError> {
+    match choice {
+        DeviceChoice::Cpu => Ok(candle_core::Device::Cpu),
+        DeviceChoice::Cuda => cuda(),
+        DeviceChoice::Auto => Ok(cuda().unwrap_or(candle_core::Device::Cpu)),
+    }
 }
 
 /// The first CUDA device.

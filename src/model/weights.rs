@@ -182,8 +182,9 @@ impl Weights {
         fold(weight, &self.norm(norm, to)?, shape)
     }
 
-    /// The stem with its channels added up to one grey channel: a radiograph's three channels would be equal.
-    pub fn stem(&self) -> Result<Conv, ModelError> {
+    /// The stem's kernel as `[49, 64]` values, its channels added up to one grey channel: a radiograph's three channels
+    /// would be equal.
+    pub fn grey_stem(&self) -> Result<Vec<f32>, ModelError> {
         let raw = self.raw("conv1.weight")?;
         let channels = match raw.shape[..] {
             [64, channels @ (1 | 3), 7, 7] => channels,
@@ -193,7 +194,12 @@ impl Weights {
         for (i, v) in raw.data.iter().enumerate() {
             grey[i / (channels * 49) * 49 + i % 49] += v;
         }
-        fold(to_rows(&grey, 1, 64, 7), &self.norm("bn1", 64)?, [1, 64, 7, 2])
+        Ok(to_rows(&grey, 1, 64, 7))
+    }
+
+    /// The stem for one grey channel.
+    pub fn stem(&self) -> Result<Conv, ModelError> {
+        fold(self.grey_stem()?, &self.norm("bn1", 64)?, [1, 64, 7, 2])
     }
 
     /// The last layer: `[heads, 512]` weights and `[heads]` biases.

@@ -1,15 +1,19 @@
-//! What the frozen part of the network makes of each augmented image: computed once, kept in a file in half precision.
+//! What the frozen part of the network makes of augmented images; and, where a recipe keeps the same ones for every pass, a file
+//! that holds it in half precision.
 //!
 //! The file is a row of equally long records in the order of the jobs, and nothing else, so a run that was killed goes on
 //! where the file ends. Its name holds a hash of all that the records depend on.
 
 use super::augment::{augment, generator};
+use super::recipe::Recipe;
 use super::{Progress, TrainError};
 use crate::model::engine::Network;
+use crate::model::weights::BLOCKS;
 use crate::pixels;
-use crate::preprocess::{InputContract, Plane, network_input};
+use crate::preprocess::{InputContract, Plane, framed, network_input, view};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use rand::RngExt;
 use rayon::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -26,18 +30,16 @@ pub struct Job {
     pub copy: usize,
 }
 
-/// What all records depend on.
+/// The part of the network that does not change, and what goes into it.
 pub struct Frozen<'a> {
     /// The network whose first blocks are frozen.
     pub network: &'a Network,
-    /// How many blocks are frozen.
-    pub blocks: usize,
-    /// What the network is given.
-    pub input: &'a InputContract,
-    /// Strength of the augmentation.
-    pub augmentation: f32,
-    /// Its seed.
-    pub seed: u64,
+    /// How many blocks are frozen; `None`: not even the stem.
+    pub blocks: Option<usize>,
+    /// How images are augmented and shown.
+    pub recipe: &'a Recipe,
+    /// What the network is given in training.
+    pub input: InputContract,
 }
 
 /// The file of records.
@@ -52,27 +54,42 @@ pub struct Features {
 const BATCH: usize = 16;
 
 impl Frozen<'_> {
-    /// Height, width and channels after the frozen blocks.
+    /// Height, width and channels after the frozen part.
     pub fn shape(&self) -> [usize; 3] {
+        let Some(blocks) = self.blocks else { return [self.input.size, self.input.size, 1] };
         let mut side = self.input.size.div_ceil(2).div_ceil(2);
         let mut channels = 64;
-        for block in &crate::model::weights::BLOCKS[..self.blocks] {
+        for block in &BLOCKS[..blocks] {
             side = side.div_ceil(block.stride);
             channels = block.to;
         }
         [side, side, channels]
     }
 
-    /// The records of some planes, one after the other.
-    pub fn records(&self, inputs: &[Vec<f32>]) -> Result<Vec<f32>, TrainError> {
-        let maps = self.network.begin(inputs, self.input.size)?;
-        Ok(self.network.run(maps, 0..self.blocks)?.data)
+    /// The records of some augmented images, one after the other.
+    pub fn maps(&self, jobs: &[Job]) -> Result<Vec<f32>, TrainError> {
+        let inputs = jobs.par_iter().map(|job| self.augmented(job)).collect::<Result<Vec<_>, _>>()?;
+        let Some(blocks) = self.blocks else { return Ok(inputs.concat()) };
+        let maps = self.network.begin(&inputs, self.input.size)?;
+        Ok(self.network.run(maps, 0..blocks)?.data)
     }
 
-    fn input(&self, job: &Job) -> Result<Vec<f32>, TrainError> {
-        let plane = read_plane(&job.file, self.input)?;
-        let mut rng = generator(self.seed, &job.name, job.copy);
-        Ok(network_input(&augment(&plane, self.augmentation, &mut rng), self.input))
+    /// The network's input for an augmented image: in one of the views, and now and then in the other polarity.
+    fn augmented(&self, job: &Job) -> Result<Vec<f32>, TrainError> {
+        let recipe = self.recipe;
+        let plane = read_plane(&job.file, &self.input)?;
+        let mut rng = generator(recipe.seed, &job.name, job.copy);
+        let plane = augment(&plane, recipe.augmentation, &mut rng);
+        let square = match framed(&plane, &self.input) {
+            Some(mut framed) => {
+                if rng.random::<f32>() < recipe.other_polarity {
+                    framed.grey.iter_mut().for_each(|v| *v = 1.0 - *v);
+                }
+                framed.input(&self.input)
+            }
+            None => network_input(&plane, &self.input),
+        };
+        Ok(view(&square, self.input.size, recipe.views, rng.random_range(0..recipe.views)))
     }
 }
 
@@ -96,8 +113,7 @@ impl Features {
         handle.set_len(done * record).map_err(io)?;
         progress.begin("features", jobs.len() as u64, done);
         for part in jobs[done as usize..].chunks(BATCH) {
-            let inputs = part.par_iter().map(|job| frozen.input(job)).collect::<Result<Vec<_>, _>>()?;
-            let records = frozen.records(&inputs)?;
+            let records = frozen.maps(part)?;
             let mut halves = vec![f16::ZERO; records.len()];
             halves.convert_from_f32_slice(&records);
             let bytes: Vec<u8> = halves.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -16,20 +16,24 @@ pub mod optimiser;
 pub mod progress;
 pub mod recipe;
 pub mod split;
+mod supply;
+mod targets;
 mod write;
 
 pub use progress::Progress;
 pub use write::write_card;
 
-use crate::model::ModelError;
-use crate::model::engine::{Maps, Network};
+use crate::model::card::Card;
+use crate::model::engine::Network;
 use crate::model::weights::{Raw, Weights, to_safetensors};
+use crate::model::{ModelError, views};
 use crate::preprocess::network_input;
 use candle_core::{Device, Tensor};
 use features::{Features, Frozen, Job};
 use judge::Output;
 use manifest::{Entry, Manifest, Split};
 use metrics::Report;
+use optimiser::Optimiser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -37,6 +41,8 @@ use rayon::prelude::*;
 use recipe::Recipe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use supply::Supply;
+use targets::Targets;
 
 /// Why training or judging stopped.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +78,13 @@ pub struct Run<'a> {
     pub init: &'a Path,
     /// Folder of the results.
     pub out: &'a Path,
+    /// Where the steps are computed.
+    pub device: Device,
     /// Where it tells how far it is.
     pub progress: &'a Progress,
 }
 
-/// An image that is trained on.
+/// An augmented image that is trained on in each pass.
 struct Sample {
     entry: usize,
     weight: f32,
@@ -85,63 +93,43 @@ struct Sample {
 /// Trains, writes the best weights with their card after every epoch, and returns the last best report.
 pub fn run(run: &Run) -> Result<Report, TrainError> {
     let recipe = run.recipe;
-    let first = recipe.first_block().ok_or_else(|| TrainError::Recipe("train_from".into()))?;
     check_data(run)?;
     let initial = Weights::read(run.init)?;
-    // The heads of the initial weights are not used; the rest must be all there.
+    // The heads of the initial weights are taken over by name, if at all; the rest must be all there.
     let network = Network::headless(&initial)?;
-    let frozen = Frozen {
-        network: &network,
-        blocks: first,
-        input: &recipe.input,
-        augmentation: recipe.augmentation,
-        seed: recipe.seed,
-    };
-    let validation = validation_features(run.manifest, &frozen)?;
+    let blocks = if run.device.is_cpu() { recipe.rates.first_block() } else { None };
+    let frozen = Frozen { network: &network, blocks, recipe, input: recipe.train_input() };
+    let mut rng = StdRng::seed_from_u64(recipe.seed);
+    let begin = known_heads(run, &initial)?;
+    let trained = net::Trained::new(&initial, &recipe.rates, &begin, &mut rng, &run.device)?;
+    let validation = Validation::read(run)?;
     std::fs::create_dir_all(run.out).map_err(|source| TrainError::Write { file: run.out.to_owned(), source })?;
     let (jobs, samples) = jobs(run);
-    run.progress.tell(&format!("{} augmented images of {} heads", jobs.len(), recipe.heads.len()));
-    let file = run.out.join(format!("features-{}.f16", features_hash(run, first)?));
-    let features = Features::prepare(&file, &frozen, &jobs, run.progress)?;
-    let targets = Targets::new(run, &samples);
-    let mut rng = StdRng::seed_from_u64(recipe.seed);
-    let trained = net::Trained::new(&initial, first, recipe.heads.len(), &mut rng)?;
-    let mut optimiser = optimiser::AdamW::default();
-    let (kernels, norms) = trained.block_vars();
-    optimiser.add(kernels, 1.0, recipe.weight_decay);
-    optimiser.add(norms, 1.0, 0.0);
-    optimiser.add(trained.head_vars(), recipe.head_rate / recipe.rate, 0.0);
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    let steps_an_epoch = (order.len() / recipe.batch).max(1);
-    let total = steps_an_epoch * recipe.epochs;
+    run.progress.tell(&format!("{} augmented images a pass, {} heads", jobs.len(), recipe.heads.len()));
+    let kept = match (recipe.keep, blocks) {
+        (true, Some(blocks)) => {
+            let file = run.out.join(format!("features-{}.f16", features_hash(run, blocks)?));
+            Some(Features::prepare(&file, &frozen, &jobs, run.progress)?)
+        }
+        _ => None,
+    };
+    let copies = samples.iter().map(|s| recipe.source(&run.manifest.entries[s.entry].source).copies).collect();
+    let supply = Supply::new(&frozen, &jobs, copies, kept);
+    let targets = Targets::new(recipe, run.manifest, &samples);
+    let mut optimiser = Optimiser::new(recipe.optimiser);
+    for group in trained.groups(&recipe.rates).into_iter().filter(|g| g.rate > 0.0) {
+        optimiser.add(group.kernels, group.rate, recipe.weight_decay)?;
+        optimiser.add(group.norms, group.rate, 0.0)?;
+    }
+    optimiser.add(trained.head_vars(), recipe.rates.heads, 0.0)?;
+    let mut course = Course { order: (0..jobs.len()).collect(), rng, step: 0 };
     let mut best: Option<(f64, Report)> = None;
     for epoch in 0..recipe.epochs {
-        order.shuffle(&mut rng);
-        run.progress.begin(&format!("epoch {}", epoch + 1), (steps_an_epoch * recipe.batch) as u64, 0);
-        let mut mean_loss = 0.0;
-        for (i, batch) in order.chunks(recipe.batch).take(steps_an_epoch).enumerate() {
-            let step = epoch * steps_an_epoch + i;
-            let rate = recipe.rate * schedule(step, total, steps_an_epoch / 10);
-            let loss = {
-                let [height, width, channels] = features.shape;
-                let maps = features.read(batch).map_err(TrainError::Features)?;
-                let maps = Tensor::from_vec(maps, (batch.len(), height, width, channels), &Device::Cpu)?;
-                let logits = trained.forward(&maps, recipe.dropout, &mut rng)?;
-                let loss = targets.loss(&logits, batch)?;
-                optimiser.step(&loss.backward()?, rate)?;
-                loss.to_scalar::<f32>()?
-            };
-            if !loss.is_finite() {
-                return Err(TrainError::Data(format!("the loss is no longer finite in step {step}; lower the rate")));
-            }
-            mean_loss += (loss - mean_loss) / (i + 1).min(50) as f32;
-            run.progress.advance(batch.len() as u64, &format!("loss {mean_loss:.4}"));
-        }
-        run.progress.end();
+        let loss = pass(run, epoch, &trained, &mut optimiser, &supply, &targets, &mut course)?;
         let mut tensors = initial.tensors().clone();
         trained.export(&mut tensors)?;
-        let (report, quality) = keep_if_best(run, &tensors, &validation, &frozen, best.as_ref().map(|b| b.0))?;
-        run.progress.tell(&describe(epoch + 1, mean_loss, quality, &report));
+        let (report, quality) = keep_if_best(run, &tensors, &validation, best.as_ref().map(|b| b.0))?;
+        run.progress.tell(&describe(epoch + 1, loss, quality, &report));
         if best.as_ref().is_none_or(|b| quality > b.0) {
             best = Some((quality, report));
         }
@@ -149,13 +137,67 @@ pub fn run(run: &Run) -> Result<Report, TrainError> {
     best.map(|b| b.1).ok_or_else(|| TrainError::Recipe("epochs is 0".into()))
 }
 
-/// Linear rise over `warm_up` steps, then half a cosine down to 0.
-fn schedule(step: usize, total: usize, warm_up: usize) -> f64 {
-    if step < warm_up {
-        return (step + 1) as f64 / warm_up as f64;
+/// Where a run stands between two steps.
+struct Course {
+    order: Vec<usize>,
+    rng: StdRng,
+    step: usize,
+}
+
+/// One pass over the images; the mean of the last steps' losses.
+fn pass(
+    run: &Run,
+    epoch: usize,
+    trained: &net::Trained,
+    optimiser: &mut Optimiser,
+    supply: &Supply,
+    targets: &Targets,
+    course: &mut Course,
+) -> Result<f32, TrainError> {
+    let recipe = run.recipe;
+    course.order.shuffle(&mut course.rng);
+    let steps = (course.order.len() / recipe.batch).max(1);
+    let batches: Vec<Vec<usize>> = course.order.chunks(recipe.batch).take(steps).map(<[usize]>::to_vec).collect();
+    run.progress.begin(&format!("epoch {}", epoch + 1), (steps * recipe.batch) as u64, 0);
+    let [height, width, channels] = supply.shape();
+    let mut mean_loss = 0.0;
+    std::thread::scope(|scope| {
+        for (i, made) in supply.pass(scope, epoch, batches).into_iter().enumerate() {
+            let (batch, maps) = made?;
+            let risen = recipe.schedule.at(course.step, steps * recipe.epochs, steps / 10);
+            let maps = Tensor::from_vec(maps, (batch.len(), height, width, channels), trained.device())?;
+            let logits = trained.forward(&maps, recipe.dropout, &mut course.rng)?;
+            let loss = (targets.losses(&logits, &batch)?.sum_all()? / batch.len() as f64)?;
+            optimiser.step(&loss.backward()?, recipe.rate * risen)?;
+            let loss = loss.to_scalar::<f32>()?;
+            if !loss.is_finite() {
+                let step = course.step;
+                return Err(TrainError::Data(format!("the loss is no longer finite in step {step}; lower the rate")));
+            }
+            course.step += 1;
+            mean_loss += (loss - mean_loss) / (i + 1).min(50) as f32;
+            run.progress.advance(batch.len() as u64, &format!("loss {mean_loss:.4}"));
+        }
+        Ok(())
+    })?;
+    run.progress.end();
+    Ok(mean_loss)
+}
+
+/// For each head of the recipe its row and bias in the last layer of the initial weights, where a card beside them says that they
+/// have such a head.
+fn known_heads(run: &Run, initial: &Weights) -> Result<Vec<Option<(Vec<f32>, f32)>>, TrainError> {
+    let beside = Card::beside(run.init);
+    if !beside.is_file() {
+        return Ok(vec![None; run.recipe.heads.len()]);
     }
-    let part = (step - warm_up) as f64 / (total - warm_up).max(1) as f64;
-    0.5 * (1.0 + (std::f64::consts::PI * part).cos())
+    let card = Card::read(&beside)?;
+    let (weight, bias) = initial.heads(card.heads.len())?;
+    let known = |name: &String| {
+        let row = card.heads.iter().position(|h| h.name == *name)?;
+        Some((weight.data[row * 512..(row + 1) * 512].to_vec(), bias.data[row]))
+    };
+    Ok(run.recipe.heads.iter().map(known).collect())
 }
 
 /// What can be told to be wrong before any training time is spent.
@@ -232,10 +274,12 @@ fn features_hash(run: &Run, first: usize) -> Result<String, TrainError> {
     let r = run.recipe;
     let copies: Vec<_> = r.source.iter().map(|(name, s)| (name, s.copies)).collect();
     let all = format!(
-        "1 {} {} {first} {:?} {} {} {} {copies:?}",
+        "2 {} {} {first} {:?} {} {} {} {} {} {copies:?}",
         crate::model::sha256(&init),
         run.manifest.sha256,
-        r.input,
+        r.train_input(),
+        r.views,
+        r.other_polarity,
         r.augmentation,
         r.seed,
         r.copies
@@ -243,34 +287,28 @@ fn features_hash(run: &Run, first: usize) -> Result<String, TrainError> {
     Ok(crate::model::sha256(all.as_bytes())[..16].to_owned())
 }
 
-/// The validation images' maps behind the frozen blocks, not augmented.
+/// The validation images as the network is given them, not augmented.
 struct Validation<'a> {
     entries: Vec<&'a Entry>,
-    maps: Vec<f32>,
-}
-
-fn validation_features<'a>(manifest: &'a Manifest, frozen: &Frozen) -> Result<Validation<'a>, TrainError> {
-    let entries: Vec<&Entry> = manifest.labelled(Split::Validation).collect();
-    if entries.is_empty() {
-        return Err(TrainError::Data(format!("{}: there are no validation images", manifest.file.display())));
-    }
-    let mut maps = Vec::new();
-    for part in entries.chunks(16) {
-        let inputs = part
-            .par_iter()
-            .map(|e| Ok(network_input(&features::read_plane(&manifest.path(e), frozen.input)?, frozen.input)))
-            .collect::<Result<Vec<_>, TrainError>>()?;
-        maps.extend(frozen.records(&inputs)?);
-    }
-    Ok(Validation { entries, maps })
+    inputs: Vec<Vec<f32>>,
 }
 
 impl Validation<'_> {
-    /// Each image's logits by a network with the same frozen blocks.
-    fn outputs(&self, network: &Network, frozen: &Frozen) -> Result<Vec<Output>, TrainError> {
-        let [height, width, channels] = frozen.shape();
-        let maps = Maps { images: self.entries.len(), height, width, channels, data: self.maps.clone() };
-        let logits = network.end(&network.run(maps, frozen.blocks..network.blocks.len())?)?;
+    fn read<'a>(run: &Run<'a>) -> Result<Validation<'a>, TrainError> {
+        let entries: Vec<&Entry> = run.manifest.labelled(Split::Validation).collect();
+        if entries.is_empty() {
+            return Err(TrainError::Data(format!("{}: there are no validation images", run.manifest.file.display())));
+        }
+        let input = &run.recipe.input;
+        let read = |e: &&Entry| Ok(network_input(&features::read_plane(&run.manifest.path(e), input)?, input));
+        let inputs = entries.par_iter().map(read).collect::<Result<Vec<_>, TrainError>>()?;
+        Ok(Validation { entries, inputs })
+    }
+
+    /// Each image's logits, as the daemon will see them.
+    fn outputs(&self, run: &Run, network: &Network) -> Result<Vec<Output>, TrainError> {
+        let size = run.recipe.input.size;
+        let logits = views::averaged(&self.inputs, size, run.recipe.views, |squares| network.logits(squares, size))?;
         let output = |(entry, logits): (&&Entry, Vec<f32>)| Output {
             path: entry.path.clone(),
             region: entry.region.clone(),
@@ -287,13 +325,12 @@ fn keep_if_best(
     run: &Run,
     tensors: &BTreeMap<String, Raw>,
     validation: &Validation,
-    frozen: &Frozen,
     best: Option<f64>,
 ) -> Result<(Report, f64), TrainError> {
     let bytes = to_safetensors(tensors)?;
     let weights = Weights::from_bytes(run.out, &bytes)?;
     let network = Network::new(&weights, run.recipe.heads.len())?;
-    let outputs = validation.outputs(&network, frozen)?;
+    let outputs = validation.outputs(run, &network)?;
     let (fitted, report) = judge::judge(&outputs, &run.recipe.heads);
     let quality = quality(&report);
     if best.is_none_or(|b| quality > b) {
@@ -323,59 +360,4 @@ fn describe(epoch: usize, loss: f32, quality: f64, report: &Report) -> String {
         report.no_radiograph.images,
         report.no_radiograph.called_a_region,
     )
-}
-
-/// Targets and weights of each augmented image and head.
-struct Targets {
-    heads: usize,
-    targets: Vec<f32>,
-    weights: Vec<f32>,
-}
-
-impl Targets {
-    fn new(run: &Run, samples: &[Sample]) -> Targets {
-        let recipe = run.recipe;
-        let heads = recipe.heads.len();
-        let mut positive = vec![0.0f32; heads];
-        let mut whole = 0.0f32;
-        for sample in samples {
-            let region = &run.manifest.entries[sample.entry].region;
-            whole += sample.weight;
-            for (sum, head) in positive.iter_mut().zip(&recipe.heads) {
-                *sum += if metrics::label(region, head) == Some(true) { sample.weight } else { 0.0 };
-            }
-        }
-        // Rare regions count more, but by the square root only: the negatives are what rejecting is learnt from.
-        let boost: Vec<f32> = positive
-            .iter()
-            .map(|p| ((whole - p) / p.max(1.0)).sqrt().clamp(1.0, recipe.most_positive_weight))
-            .collect();
-        let mut all = Targets { heads, targets: Vec::new(), weights: Vec::new() };
-        for sample in samples {
-            let region = &run.manifest.entries[sample.entry].region;
-            for (head, boost) in recipe.heads.iter().zip(&boost) {
-                let (target, weight) = match metrics::label(region, head) {
-                    Some(true) => (1.0 - recipe.smoothing, *boost),
-                    Some(false) => (recipe.smoothing, 1.0),
-                    None => (0.5, 0.0),
-                };
-                all.targets.push(target);
-                all.weights.push(weight * sample.weight);
-            }
-        }
-        all
-    }
-
-    /// Weighted binary cross-entropy with logits: max(x, 0) − x·t + ln(1 + e^−|x|), added up over the heads.
-    fn loss(&self, logits: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
-        let pick = |all: &[f32]| -> Vec<f32> {
-            batch.iter().flat_map(|&i| all[i * self.heads..(i + 1) * self.heads].iter().copied()).collect()
-        };
-        let shape = (batch.len(), self.heads);
-        let targets = Tensor::from_vec(pick(&self.targets), shape, &Device::Cpu)?;
-        let weights = Tensor::from_vec(pick(&self.weights), shape, &Device::Cpu)?;
-        let softplus = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        let entropy = ((logits.relu()? - (logits * targets)?)? + softplus)?;
-        (entropy * weights)?.sum_all()? / batch.len() as f64
-    }
 }

@@ -1,6 +1,7 @@
-//! The part of the network that is trained: the last blocks and the last layer, channels last, with gradients.
+//! The part of the network that is trained: from the stem or a later block to the last layer, channels last, with gradients.
 
-use super::ops::{BatchNorm, Moments, Patches};
+use super::ops::{BatchNorm, MaxPool, Moments, Patches, plain};
+use super::recipe::Rates;
 use crate::model::ModelError;
 use crate::model::weights::{BLOCKS, EPSILON, Norm, Raw, Weights, from_rows};
 use candle_core::{Device, Result, Tensor, Var};
@@ -23,10 +24,12 @@ struct Layer {
     scale: Var,
     shift: Var,
     running: Mutex<Moments>,
-    seen: Arc<Mutex<Moments>>,
+    /// Not trained: by the running statistics, without gradients.
+    frozen: bool,
 }
 
 struct Block {
+    rate: f64,
     conv1: Layer,
     conv2: Layer,
     beside: Option<Layer>,
@@ -34,10 +37,22 @@ struct Block {
 
 /// The trained blocks and heads.
 pub struct Trained {
+    stem: Option<Layer>,
     blocks: Vec<Block>,
     head_weight: Var,
     head_bias: Var,
     heads: usize,
+    device: Device,
+}
+
+/// Variables that are moved at the same rate.
+pub struct Group {
+    /// Times the rate of a step.
+    pub rate: f64,
+    /// Kernels, which decay.
+    pub kernels: Vec<Var>,
+    /// Scales and shifts, which do not.
+    pub norms: Vec<Var>,
 }
 
 impl Layer {
@@ -46,11 +61,12 @@ impl Layer {
         conv: String,
         norm_name: String,
         shape: [usize; 4],
+        rate: f64,
+        device: &Device,
     ) -> std::result::Result<Layer, ModelError> {
         let [from, to, kernel, stride] = shape;
         let norm = weights.norm(&norm_name, to)?;
-        let rows = weights.kernel(&conv, from, to, kernel)?;
-        let cpu = &Device::Cpu;
+        let rows = if from == 1 { weights.grey_stem()? } else { weights.kernel(&conv, from, to, kernel)? };
         Ok(Layer {
             name: conv,
             norm_name,
@@ -58,12 +74,22 @@ impl Layer {
             to,
             kernel,
             stride,
-            weight: Var::from_tensor(&Tensor::from_vec(rows, (kernel * kernel * from, to), cpu)?)?,
-            scale: Var::from_tensor(&Tensor::from_vec(norm.weight, to, cpu)?)?,
-            shift: Var::from_tensor(&Tensor::from_vec(norm.bias, to, cpu)?)?,
+            weight: Var::from_tensor(&Tensor::from_vec(rows, (kernel * kernel * from, to), device)?)?,
+            scale: Var::from_tensor(&Tensor::from_vec(norm.weight, to, device)?)?,
+            shift: Var::from_tensor(&Tensor::from_vec(norm.bias, to, device)?)?,
             running: Mutex::new(Moments { mean: norm.mean, variance: norm.variance }),
-            seen: Arc::default(),
+            frozen: rate == 0.0,
         })
+    }
+
+    /// Convolution and batch norm by the running statistics.
+    fn run_frozen(&self, x: &Tensor, [images, down, across]: [usize; 3]) -> Result<Tensor> {
+        let running = self.running.lock().map(|r| r.clone()).unwrap_or_default();
+        let row = |values: Vec<f32>| Tensor::from_vec(values, (1, self.to), x.device());
+        let scale = (self.scale.detach() / (row(running.variance)? + f64::from(EPSILON))?.sqrt()?.flatten_all()?)?;
+        let shift = (self.shift.detach() - (row(running.mean)?.flatten_all()? * &scale)?)?;
+        let product = plain::patches(x, self.kernel, self.stride)?.matmul(&self.weight.detach())?;
+        product.broadcast_mul(&scale)?.broadcast_add(&shift)?.reshape((images, down, across, self.to))
     }
 
     /// Convolution and batch norm by the batch's statistics.
@@ -71,20 +97,34 @@ impl Layer {
         let (images, height, width, channels) = x.dims4()?;
         let patches = Patches { images, height, width, channels, kernel: self.kernel, stride: self.stride };
         let (down, across) = patches.result();
-        let product = x.contiguous()?.apply_op1(patches)?.matmul(&self.weight)?;
-        let norm = BatchNorm { epsilon: EPSILON, seen: self.seen.clone() };
-        let y = product.apply_op3(&self.scale, &self.shift, norm)?;
-        if let (Ok(seen), Ok(mut running)) = (self.seen.lock(), self.running.lock()) {
-            let rows = (images * down * across) as f32;
-            let unbiased = rows / (rows - 1.0).max(1.0);
-            for (r, s) in running.mean.iter_mut().zip(&seen.mean) {
-                *r += MOMENTUM * (s - *r);
-            }
-            for (r, s) in running.variance.iter_mut().zip(&seen.variance) {
-                *r += MOMENTUM * (s * unbiased - *r);
-            }
+        if self.frozen {
+            return self.run_frozen(x, [images, down, across]);
         }
+        let (y, seen) = if x.device().is_cpu() {
+            let product = x.contiguous()?.apply_op1(patches)?.matmul(&self.weight)?;
+            let seen: Arc<Mutex<Moments>> = Arc::default();
+            let norm = BatchNorm { epsilon: EPSILON, seen: seen.clone() };
+            let y = product.apply_op3(&self.scale, &self.shift, norm)?;
+            let seen = seen.lock().map(|s| s.clone()).unwrap_or_default();
+            (y, seen)
+        } else {
+            let product = plain::patches(x, self.kernel, self.stride)?.matmul(&self.weight)?;
+            plain::batch_norm(&product, &self.scale, &self.shift, EPSILON)?
+        };
+        self.follow(&seen, (images * down * across) as f32);
         y.reshape((images, down, across, self.to))
+    }
+
+    /// Draws the running statistics towards a batch's, of so many rows.
+    fn follow(&self, seen: &Moments, rows: f32) {
+        let Ok(mut running) = self.running.lock() else { return };
+        let unbiased = rows / (rows - 1.0).max(1.0);
+        for (r, s) in running.mean.iter_mut().zip(&seen.mean) {
+            *r += MOMENTUM * (s - *r);
+        }
+        for (r, s) in running.variance.iter_mut().zip(&seen.variance) {
+            *r += MOMENTUM * (s * unbiased - *r);
+        }
     }
 
     fn export(&self, into: &mut BTreeMap<String, Raw>) -> Result<()> {
@@ -109,19 +149,29 @@ impl Layer {
 }
 
 impl Trained {
-    /// Blocks from `first` on from a file; the last layer begins at random.
+    /// What `rates` trains, from a file, on a device. Heads begin as `begin` says (its own weights, bias), else at random.
     pub fn new(
         weights: &Weights,
-        first: usize,
-        heads: usize,
+        rates: &Rates,
+        begin: &[Option<(Vec<f32>, f32)>],
         rng: &mut StdRng,
+        device: &Device,
     ) -> std::result::Result<Trained, ModelError> {
+        // What is frozen in front runs on the CPU's engine, where that is; else as a part of this.
+        let first = if device.is_cpu() { rates.first_block() } else { None };
+        let stem = match first {
+            None => Some(Layer::new(weights, "conv1".into(), "bn1".into(), [1, 64, 7, 2], rates.stem, device)?),
+            Some(_) => None,
+        };
         let mut blocks = Vec::new();
-        for shape in &BLOCKS[first..] {
+        for shape in &BLOCKS[first.unwrap_or(0)..] {
+            let rate = rates.of_block(shape.name);
             let layer = |conv: &str, norm: &str, dims| {
-                Layer::new(weights, format!("{}.{conv}", shape.name), format!("{}.{norm}", shape.name), dims)
+                let [conv, norm] = [conv, norm].map(|part| format!("{}.{part}", shape.name));
+                Layer::new(weights, conv, norm, dims, rate, device)
             };
             blocks.push(Block {
+                rate,
                 conv1: layer("conv1", "bn1", [shape.from, shape.to, 3, shape.stride])?,
                 conv2: layer("conv2", "bn2", [shape.to, shape.to, 3, 1])?,
                 beside: if shape.from != shape.to {
@@ -131,19 +181,40 @@ impl Trained {
                 },
             });
         }
+        let heads = begin.len();
         let bound = 1.0 / 512f32.sqrt();
-        let random: Vec<f32> = (0..512 * heads).map(|_| rng.random_range(-bound..bound)).collect();
+        let mut columns = vec![0.0; 512 * heads];
+        let mut biases = vec![-2.5f32; heads];
+        for (h, begin) in begin.iter().enumerate() {
+            for i in 0..512 {
+                let random = rng.random_range(-bound..bound);
+                columns[i * heads + h] = begin.as_ref().map_or(random, |(weights, _)| weights[i]);
+            }
+            if let Some((_, bias)) = begin {
+                biases[h] = *bias;
+            }
+        }
         Ok(Trained {
+            stem,
             blocks,
-            head_weight: Var::from_tensor(&Tensor::from_vec(random, (512, heads), &Device::Cpu)?)?,
-            head_bias: Var::from_tensor(&Tensor::full(-2.5f32, heads, &Device::Cpu)?)?,
+            head_weight: Var::from_tensor(&Tensor::from_vec(columns, (512, heads), device)?)?,
+            head_bias: Var::from_tensor(&Tensor::from_vec(biases, heads, device)?)?,
             heads,
+            device: device.clone(),
         })
     }
 
-    /// Maps `[images, height, width, channels]` → logits `[images, heads]`.
+    /// Where it is trained.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Grey squares or maps `[images, height, width, channels]` → logits `[images, heads]`.
     pub fn forward(&self, maps: &Tensor, dropout: f32, rng: &mut StdRng) -> Result<Tensor> {
-        let mut x = maps.clone();
+        let mut x = match &self.stem {
+            Some(stem) => max_pool(&stem.run(maps)?.relu()?)?,
+            None => maps.clone(),
+        };
         for block in &self.blocks {
             let inner = block.conv2.run(&block.conv1.run(&x)?.relu()?)?;
             let shortcut = match &block.beside {
@@ -158,20 +229,29 @@ impl Trained {
             let keep = 1.0 / (1.0 - dropout);
             let mask: Vec<f32> =
                 (0..images * channels).map(|_| if rng.random::<f32>() < dropout { 0.0 } else { keep }).collect();
-            pooled = (pooled * Tensor::from_vec(mask, (images, channels), &Device::Cpu)?)?;
+            pooled = (pooled * Tensor::from_vec(mask, (images, channels), &self.device)?)?;
         }
         pooled.matmul(&self.head_weight)?.broadcast_add(&self.head_bias)
     }
 
-    /// What is trained in the blocks: kernels (which decay) apart from norms (which do not).
-    pub fn block_vars(&self) -> (Vec<Var>, Vec<Var>) {
-        let layers = self.blocks.iter().flat_map(|b| [Some(&b.conv1), Some(&b.conv2), b.beside.as_ref()]).flatten();
-        let (mut kernels, mut norms) = (Vec::new(), Vec::new());
-        for layer in layers {
-            kernels.push(layer.weight.clone());
-            norms.extend([layer.scale.clone(), layer.shift.clone()]);
-        }
-        (kernels, norms)
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        let blocks = self.blocks.iter().flat_map(|b| [Some(&b.conv1), Some(&b.conv2), b.beside.as_ref()]).flatten();
+        self.stem.iter().chain(blocks)
+    }
+
+    /// What is trained before the last layer, at the rates of the recipe.
+    pub fn groups(&self, rates: &Rates) -> Vec<Group> {
+        let group = |rate: f64, layers: &[Option<&Layer>]| {
+            let layers = || layers.iter().copied().flatten();
+            Group {
+                rate,
+                kernels: layers().map(|l| l.weight.clone()).collect(),
+                norms: layers().flat_map(|l| [l.scale.clone(), l.shift.clone()]).collect(),
+            }
+        };
+        let stem = self.stem.iter().map(|stem| group(rates.stem, &[Some(stem)]));
+        let blocks = self.blocks.iter().map(|b| group(b.rate, &[Some(&b.conv1), Some(&b.conv2), b.beside.as_ref()]));
+        stem.chain(blocks).collect()
     }
 
     /// The last layer's weight and bias.
@@ -181,14 +261,21 @@ impl Trained {
 
     /// Puts the trained tensors over those in `into`, under torchvision's names.
     pub fn export(&self, into: &mut BTreeMap<String, Raw>) -> Result<()> {
-        for block in &self.blocks {
-            for layer in [Some(&block.conv1), Some(&block.conv2), block.beside.as_ref()].into_iter().flatten() {
-                layer.export(into)?;
-            }
+        for layer in self.layers() {
+            layer.export(into)?;
         }
         let weight: Vec<f32> = self.head_weight.t()?.contiguous()?.flatten_all()?.to_vec1()?;
         into.insert("fc.weight".into(), Raw { shape: vec![self.heads, 512], data: weight });
         into.insert("fc.bias".into(), Raw { shape: vec![self.heads], data: self.head_bias.to_vec1()? });
         Ok(())
+    }
+}
+
+fn max_pool(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        let (images, height, width, channels) = x.dims4()?;
+        x.contiguous()?.apply_op1(MaxPool { images, height, width, channels })
+    } else {
+        plain::max_pool(x)
     }
 }

@@ -47,6 +47,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         architecture: Architecture::Shared,
         sha256: crate::model::sha256(bytes),
         input: run.recipe.input.clone(),
+        views: run.recipe.views,
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
         data: data(run),
