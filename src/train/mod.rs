@@ -1,14 +1,14 @@
-//! Training: data set, augmentation, the frozen part's features, the loop, metrics, and the weights with their card.
+//! Training: data set, augmentation, the frozen part's features, the loop, and the weights with their card; judging of weights
+//! on images by way of [`crate::judge`].
 
 pub mod augment;
 pub mod checkpoint;
 pub mod curve;
+mod dicom;
 pub mod evaluate;
 pub mod features;
 pub mod init;
-pub mod judge;
 pub mod manifest;
-pub mod metrics;
 pub mod net;
 pub mod noise;
 pub mod ops;
@@ -23,6 +23,7 @@ mod write;
 pub use progress::Progress;
 pub use write::write_card;
 
+use crate::judge::{self, NO_RADIOGRAPH, Output, Report};
 use crate::model::card::Card;
 use crate::model::engine::Network;
 use crate::model::weights::{Raw, Weights, to_safetensors};
@@ -30,9 +31,7 @@ use crate::model::{ModelError, views};
 use crate::preprocess::network_input;
 use candle_core::{Device, Tensor};
 use features::{Features, Frozen, Job};
-use judge::Output;
 use manifest::{Entry, Manifest, Split};
-use metrics::Report;
 use optimiser::Optimiser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -225,12 +224,12 @@ fn check_data(run: &Run) -> Result<(), TrainError> {
         readable(&path).map_err(|why| bad(format!("{} is no image that can be read: {why}", path.display())))?;
         let known = heads.contains(&entry.region)
             || manifest::UNLABELLED.contains(&entry.region.as_str())
-            || entry.region == metrics::NO_RADIOGRAPH;
+            || entry.region == NO_RADIOGRAPH;
         if entry.split == Split::Train && !known {
             return Err(bad(format!(
                 "region {} is none of the recipe's heads, nor {}, {}",
                 entry.region,
-                metrics::NO_RADIOGRAPH,
+                NO_RADIOGRAPH,
                 manifest::UNLABELLED.join(", ")
             ))
             .into());
@@ -315,6 +314,7 @@ impl Validation<'_> {
             source: entry.source.clone(),
             group: entry.group.clone(),
             logits,
+            copies: Vec::new(),
         };
         Ok(self.entries.iter().zip(logits).map(output).collect())
     }
@@ -331,7 +331,7 @@ fn keep_if_best(
     let weights = Weights::from_bytes(run.out, &bytes)?;
     let network = Network::new(&weights, run.recipe.heads.len())?;
     let outputs = validation.outputs(run, &network)?;
-    let (fitted, report) = judge::judge(&outputs, &run.recipe.heads);
+    let (fitted, report) = judge::judge(&outputs, &run.recipe.heads, judge::threshold::TARGET);
     let quality = quality(&report);
     if best.is_none_or(|b| quality > b) {
         write::weights_and_card(run, &bytes, &fitted, &report)?;

@@ -2,8 +2,8 @@
 
 use super::Sample;
 use super::manifest::Manifest;
-use super::metrics;
 use super::recipe::Recipe;
+use crate::judge::label;
 use candle_core::{Device, Result, Tensor};
 
 /// Targets and weights of each sample and head.
@@ -23,7 +23,7 @@ impl Targets {
             let region = &manifest.entries[sample.entry].region;
             whole += sample.weight;
             for (sum, head) in positive.iter_mut().zip(&recipe.heads) {
-                *sum += if metrics::label(region, head) == Some(true) { sample.weight } else { 0.0 };
+                *sum += if label(region, head) == Some(true) { sample.weight } else { 0.0 };
             }
         }
         // Rare regions count more, but by the square root only: the negatives are what rejecting is learnt from.
@@ -35,7 +35,7 @@ impl Targets {
         for sample in samples {
             let region = &manifest.entries[sample.entry].region;
             for (head, boost) in recipe.heads.iter().zip(&boost) {
-                let (target, weight) = match metrics::label(region, head) {
+                let (target, weight) = match label(region, head) {
                     Some(true) => (1.0 - recipe.smoothing, *boost),
                     Some(false) => (recipe.smoothing, 1.0),
                     None => (0.5, 0.0),

@@ -1,9 +1,8 @@
 //! Writing weights and card: whole or not at all.
 
-use super::judge::Fitted;
 use super::manifest::Split;
-use super::metrics::Report;
 use super::{Run, TrainError};
+use crate::judge::{Fitted, Report};
 use crate::model::card::{Architecture, Card, Data, FORMAT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
