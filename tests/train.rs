@@ -1,5 +1,6 @@
 //! Training from a manifest to a classifier, on drawn images; what a wrong manifest gives.
 
+use candle_core::Device;
 use radroute::config::DeviceChoice;
 use radroute::model::weights::{BLOCKS, Raw, to_safetensors};
 use radroute::model::{Classifier, sha256};
@@ -78,7 +79,7 @@ fn recipe() -> Recipe {
         copies = 2
         augmentation = 0.1
         rate = 1e-3
-        train_from = "layer4.1"
+        keep = true
         [input]
         size = 64
         mean = 0.449
@@ -95,8 +96,10 @@ fn trains_from_a_manifest_to_a_classifier_and_again_to_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = Manifest::read(&data_set(folder.path()), folder.path()).unwrap();
     let (init, recipe, progress) = (initial(folder.path()), recipe(), Progress::default());
-    let train =
-        |out: &Path| run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out, progress: &progress }).unwrap();
+    let train = |out: &Path| {
+        run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out, device: Device::Cpu, progress: &progress })
+            .unwrap()
+    };
     let out = folder.path().join("out");
     let report = train(&out);
     assert!(report.mean_auc.unwrap() > 0.9, "{report:?}");
@@ -140,7 +143,14 @@ fn refused(change: impl FnOnce(String) -> String) -> String {
         Err(error) => return error.to_string(),
     };
     let (init, progress, out) = (initial(folder.path()), Progress::default(), folder.path().join("out"));
-    let run = run(&Run { recipe: &recipe(), manifest: &manifest, init: &init, out: &out, progress: &progress });
+    let run = run(&Run {
+        recipe: &recipe(),
+        manifest: &manifest,
+        init: &init,
+        out: &out,
+        device: Device::Cpu,
+        progress: &progress,
+    });
     assert!(!out.exists(), "refused only after work was done");
     run.expect_err("refused").to_string()
 }
@@ -206,12 +216,26 @@ fn an_unreadable_image_or_wrong_weights_are_told_before_training() {
     let (init, recipe, progress, out) =
         (initial(folder.path()), recipe(), Progress::default(), folder.path().join("o"));
     std::fs::write(folder.path().join("ELBOW_3.png"), b"no picture").unwrap();
-    let error = run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out: &out, progress: &progress });
+    let error = run(&Run {
+        recipe: &recipe,
+        manifest: &manifest,
+        init: &init,
+        out: &out,
+        device: Device::Cpu,
+        progress: &progress,
+    });
     let text = error.expect_err("refused").to_string();
     assert!(text.contains("ELBOW_3.png") && text.contains("row 15"), "{text}");
     draw(&folder.path().join("ELBOW_3.png"), 1, 103);
     std::fs::write(&init, to_safetensors(&BTreeMap::new()).unwrap()).unwrap();
-    let error = run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out: &out, progress: &progress });
+    let error = run(&Run {
+        recipe: &recipe,
+        manifest: &manifest,
+        init: &init,
+        out: &out,
+        device: Device::Cpu,
+        progress: &progress,
+    });
     let text = error.expect_err("refused").to_string();
     assert!(text.contains("conv1.weight") && text.contains("initial.safetensors"), "{text}");
     assert!(!out.exists());

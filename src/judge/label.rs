@@ -38,7 +38,7 @@ pub fn truth(region: &str) -> Truth {
 pub fn label(region: &str, head: &str) -> Option<bool> {
     match (region, head) {
         // A spine is the one or the other.
-        ("SPINE", "CSPINE" | "LSPINE") | ("SACRUM", "LSPINE") => None,
+        ("SPINE", "CSPINE" | "TSPINE" | "LSPINE") | ("SACRUM", "LSPINE") => None,
         _ => Some(region == head),
     }
 }

@@ -12,8 +12,8 @@ pub fn generator(seed: u64, path: &str, copy: usize) -> StdRng {
     StdRng::from_seed(digest.into())
 }
 
-/// Changes a plane as another examination of the same region might: turned, mirrored, cropped, collimated, exposed
-/// otherwise, noisy, blurred, inverted, marked, padded. `strength` scales how much (1 as designed, 0 not at all).
+/// Changes a plane as another examination of the same region might: turned, mirrored, cropped, collimated, exposed and processed
+/// otherwise, in plaster, noisy, blurred, inverted, marked, padded. `strength` scales how much (1 as designed, 0 not at all).
 pub fn augment(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
     if strength <= 0.0 || source.data.is_empty() {
         return source.clone();
@@ -23,7 +23,17 @@ pub fn augment(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
     if chance(rng, 0.08) {
         metal(&mut plane, rng);
     }
-    plane = warp(&plane, strength, rng);
+    let whole = plane;
+    plane = warp(&whole, strength, rng);
+    if chance(rng, 0.05) {
+        plane = beside(&plane, &warp(&whole, strength, rng), rng.random_range(0..12));
+    }
+    if chance(rng, 0.06) {
+        plaster(&mut plane, rng);
+    }
+    if chance(rng, 0.3) {
+        equalise(&mut plane, rng);
+    }
     expose(&mut plane, strength, rng);
     if chance(rng, 0.3) {
         collimate(&mut plane, rng);
@@ -37,7 +47,7 @@ pub fn augment(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
         erase(&mut plane, rng);
     }
     if chance(rng, 0.25) {
-        blur(&mut plane, rng.random_range(1..3));
+        blur(&mut plane, 1, rng.random_range(1..3));
     }
     if chance(rng, 0.5) {
         noise(&mut plane, rng.random_range(0.005..0.07), rng);
@@ -116,6 +126,21 @@ fn warp(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
         }
     }
     Plane { width: columns, height: rows, data }
+}
+
+/// Two views on one film, with a gap, the second one scaled to the height of the first.
+fn beside(left: &Plane, right: &Plane, gap: usize) -> Plane {
+    let scale = right.height as f32 / left.height as f32;
+    let across = ((right.width as f32 / scale) as usize).clamp(8, 400);
+    let width = left.width + gap + across;
+    let mut data = vec![0.0; width * left.height];
+    for (y, line) in data.chunks_exact_mut(width).enumerate() {
+        line[..left.width].copy_from_slice(&left.data[y * left.width..(y + 1) * left.width]);
+        for (x, v) in line[left.width + gap..].iter_mut().enumerate() {
+            *v = sample(right, (x as f32 + 0.5) * scale - 0.5, (y as f32 + 0.5) * scale - 0.5, 0.0);
+        }
+    }
+    Plane { width, height: left.height, data }
 }
 
 /// Gamma, window, and a slope of brightness across the image.
@@ -209,23 +234,58 @@ fn metal(plane: &mut Plane, rng: &mut StdRng) {
     }
 }
 
-/// The mean of 3 by 3 pixels, `times` times over.
-fn blur(plane: &mut Plane, times: usize) {
+/// The mean of the pixels up to `reach` away in both directions, `times` times over.
+fn blur(plane: &mut Plane, reach: usize, times: usize) {
     let (width, height) = (plane.width, plane.height);
     for _ in 0..times {
-        let old = plane.data.clone();
-        for y in 0..height {
-            for x in 0..width {
-                let (mut sum, mut count) = (0.0, 0.0);
-                for line in y.saturating_sub(1)..(y + 2).min(height) {
-                    for v in &old[line * width + x.saturating_sub(1)..line * width + (x + 2).min(width)] {
-                        sum += v;
-                        count += 1.0;
-                    }
-                }
-                plane.data[y * width + x] = sum / count;
+        // Sums from the start of each line, then of each column: the cost does not depend on the reach.
+        let rows: Vec<f32> = plane.data.chunks_exact(width).flat_map(|line| means(line, reach)).collect();
+        for x in 0..width {
+            let column: Vec<f32> = (0..height).map(|y| rows[y * width + x]).collect();
+            for (y, mean) in means(&column, reach).into_iter().enumerate() {
+                plane.data[y * width + x] = mean;
             }
         }
+    }
+}
+
+/// The mean around each value, of those up to `reach` away that are there.
+fn means(line: &[f32], reach: usize) -> Vec<f32> {
+    let mut sums = Vec::with_capacity(line.len() + 1);
+    sums.push(0.0f64);
+    for v in line {
+        sums.push(sums[sums.len() - 1] + f64::from(*v));
+    }
+    (0..line.len())
+        .map(|i| {
+            let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(line.len()));
+            ((sums[to] - sums[from]) / (to - from) as f64) as f32
+        })
+        .collect()
+}
+
+/// What the makers' processing does: large differences are drawn together, small ones come out more.
+fn equalise(plane: &mut Plane, rng: &mut StdRng) {
+    let mut wide = plane.clone();
+    let long = plane.width.max(plane.height) as f32;
+    blur(&mut wide, (long * rng.random_range(0.03..0.12)) as usize + 1, 2);
+    let part = rng.random_range(0.2..0.8f32);
+    plane.data.iter_mut().zip(&wide.data).for_each(|(v, w)| *v -= part * w);
+    *plane = stretched(plane);
+}
+
+/// A bright, uneven veil over what is not air.
+fn plaster(plane: &mut Plane, rng: &mut StdRng) {
+    let mut body = plane.clone();
+    let mean = body.data.iter().sum::<f32>() / body.data.len() as f32;
+    body.data.iter_mut().for_each(|v| *v = if *v > mean * 0.6 { 1.0 } else { 0.0 });
+    blur(&mut body, 2 + plane.width.max(plane.height) / 60, 2);
+    let (thick, weave) = (rng.random_range(0.15..0.5f32), rng.random_range(0.0..0.25f32));
+    let (across, down) = (rng.random_range(0.3..1.5f32), rng.random_range(0.3..1.5f32));
+    for (i, (v, b)) in plane.data.iter_mut().zip(&body.data).enumerate() {
+        let (x, y) = ((i % body.width) as f32, (i / body.width) as f32);
+        let veil = thick * b * (1.0 + weave * (x * across).sin() * (y * down).sin());
+        *v = *v * (1.0 - veil) + veil * 0.9;
     }
 }
 

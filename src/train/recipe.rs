@@ -153,7 +153,7 @@ impl Default for Recipe {
     fn default() -> Self {
         let heads = [
             "SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE", "FOOT", "ANKLE", "LOWERLEG", "FEMUR", "HIP", "FOREARM",
-            "WRIST", "HUMERUS", "CLAVICLE", "FINGER", "CHEST", "SKULL", "CSPINE", "LSPINE",
+            "WRIST", "HUMERUS", "CLAVICLE", "FINGER", "CHEST", "ABDOMEN", "SKULL", "CSPINE", "TSPINE", "LSPINE",
         ];
         Recipe {
             name: "radroute".into(),

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Renders synthetic radiographs from the Apache-2.0 bones alone: the raw material of tests/data.
 
-    python3 tools/samples/render.py DRR OUT REGION:FIRST-LAST ...
+    python3 tools/samples/render.py BONES OUT REGION:FIRST-LAST ...
 
-DRR is a writable copy of the `drr` renderer (its folder holds `drr/` and `bones/`). OUT/REGION_INDEX.png is written for
+BONES is a writable folder with the bones for `tools/drr`. OUT/REGION_INDEX.png is written for
 each index, and OUT/sources.tsv says which meshes each picture was made of. A picture is a pure function of (region, index).
 
 The renderer takes its hip bones and the thorax of its shoulders and chests from opensim-models. Here they are replaced:
@@ -19,10 +19,10 @@ import zlib
 PIXELS = 400  # longer side
 
 
-def load(drr):
+def load(bones):
     """The renderer with a World that knows myo_sim only."""
-    os.environ["DRR_ROOT"] = os.path.join(drr, "bones")
-    sys.path.insert(0, drr)
+    os.environ["DRR_ROOT"] = bones
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "drr"))
     from drr import meshes, models, render, scene
 
     def refuse(path):
@@ -51,9 +51,9 @@ def load(drr):
 def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
-    drr, out = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    bones, out = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     os.makedirs(out, exist_ok=True)
-    world, render = load(drr)
+    world, render = load(bones)
     import cv2
 
     cv2.setNumThreads(1)

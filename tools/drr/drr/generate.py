@@ -1,0 +1,64 @@
+"""Renders images: python -m drr.generate OUT FIRST REGION=N ...   (DRR_ROOT, DRR_PROCS)
+
+Writes OUT/REGION/*.jpg for the indices FIRST to FIRST+N-1 of each region, and OUT/MANIFEST-FIRST.tsv.
+An image is a pure function of (region, index): its seed is in the manifest."""
+import os
+import sys
+import time
+import zlib
+from multiprocessing import get_context
+
+import cv2
+
+REGIONS = ['SHOULDER', 'ELBOW', 'HAND', 'PELVIS', 'KNEE', 'FOOT', 'ANKLE', 'LOWERLEG', 'FEMUR', 'HIP', 'FOREARM', 'WRIST', 'FINGER', 'HUMERUS',
+           'CLAVICLE', 'CHEST', 'ABDOMEN', 'SKULL', 'CSPINE', 'TSPINE', 'LSPINE']
+COLUMNS = 'path\tregion\tview\tpose_seed\tage_class\tmesh_source\tlicence\n'
+SOURCES = {'myo': ('MyoHub/myo_sim', 'Apache-2.0'), 'osim': ('opensim-org/opensim-models', 'CC BY 3.0')}
+W = None
+
+
+def seed(region, index):
+    return (zlib.crc32(region.encode()) ^ (index * 2654435761)) & 0x7fffffff
+
+
+def init():
+    global W
+    cv2.setNumThreads(1)
+    os.nice(10)
+    from drr.scene import World
+    W = World()
+
+
+def work(job):
+    out, region, index = job
+    from drr.render import make
+    image, scene = make(W, region, seed(region, index))
+    k = 320 / max(image.shape)
+    if k < 1:
+        image = cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
+    path = f'{region}/{region.lower()}_{index:05d}.jpg'
+    cv2.imwrite(os.path.join(out, path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    sources = sorted({W.raw[bone[0]][2] for bone in scene['bones']})
+    return '\t'.join([path, region, scene['view'], str(seed(region, index)), 'child' if scene['child'] else 'adult',
+                      ' + '.join(SOURCES[s][0] for s in sources), ' + '.join(SOURCES[s][1] for s in sources)])
+
+
+def main(out, first, *wanted):
+    first, wanted = int(first), {w.split('=')[0]: int(w.split('=')[1]) for w in wanted}
+    unknown = set(wanted) - set(REGIONS)
+    if unknown or not wanted:
+        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS)}')
+    for region in wanted:
+        os.makedirs(os.path.join(out, region), exist_ok=True)
+    jobs = [(out, region, first + i) for i in range(max(wanted.values())) for region, n in wanted.items() if i < n]
+    rows, begun = [], time.time()
+    with get_context('spawn').Pool(int(os.environ.get('DRR_PROCS', 2)), init) as pool:
+        for start in range(0, len(jobs), 100):
+            rows += pool.map(work, jobs[start:start + 100], chunksize=4)
+            print(len(rows), 'of', len(jobs), round(time.time() - begun), 's', flush=True)
+            with open(os.path.join(out, f'MANIFEST-{first}.tsv'), 'w') as f:
+                f.write(COLUMNS + '\n'.join(sorted(rows)) + '\n')
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
