@@ -1,10 +1,8 @@
 //! The learning curve: each epoch's figures as JSON, and as a picture of losses, AUC and learning rate.
 
 use super::TrainError;
+use super::plot::{self, Diagram, Names, Points};
 use super::write::replace;
-use plotters::coord::Shift;
-use plotters::prelude::SeriesLabelPosition::{LowerRight, UpperRight};
-use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,13 +25,9 @@ pub struct Epoch {
     pub rate: f64,
 }
 
-/// Width and height of the picture in pixels.
-const SIZE: (u32, u32) = (900, 900);
-/// Heights of the losses' and the AUC's parts; the learning rate has the rest.
-const PARTS: (u32, u32) = (360, 360);
-
-type Points = Vec<(f64, f64)>;
-type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
+/// Width of the picture, and heights of the diagrams of losses, AUC and learning rate, in pixels.
+const WIDTH: u32 = 900;
+const HEIGHTS: [u32; 3] = [360, 360, 180];
 
 /// Writes `<name>.history.json` and `<name>.curve.svg` into a folder.
 pub fn write(folder: &Path, name: &str, history: &[Epoch]) -> Result<(), TrainError> {
@@ -44,84 +38,46 @@ pub fn write(folder: &Path, name: &str, history: &[Epoch]) -> Result<(), TrainEr
 
 /// The picture, as the text of an SVG file; pure.
 pub fn svg(name: &str, history: &[Epoch]) -> Result<String, TrainError> {
-    let mut text = String::new();
-    draw(&mut text, name, history).map_err(|e| TrainError::Plot(e.to_string()))?;
-    Ok(text)
-}
-
-fn draw(text: &mut String, name: &str, history: &[Epoch]) -> Drawn<()> {
-    let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (losses, rest) = root.split_vertically(PARTS.0);
-    let (aucs, rates) = rest.split_vertically(PARTS.1);
     let points = |of: &dyn Fn(&Epoch) -> Option<f64>| -> Points {
-        history.iter().filter_map(|e| Some((e.epoch as f64, of(e).filter(|v| v.is_finite())?))).collect()
+        history.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect()
     };
-    let last = history.iter().map(|e| e.epoch).max().unwrap_or(1).max(2) as f64;
-
-    let both = [
-        ("training".to_owned(), points(&|e| Some(e.training_loss))),
-        ("validation".to_owned(), points(&|e| e.validation_loss)),
-    ];
-    lines(&losses, &format!("{name}: loss"), last, within(&both, 0.0), &both, UpperRight)?;
-
     let mut regions: Vec<&String> = history.iter().flat_map(|e| e.auc.keys()).collect();
     regions.sort();
     regions.dedup();
-    let mut all = vec![("mean".to_owned(), points(&|e| e.mean_auc))];
-    all.extend(regions.into_iter().map(|r| (r.clone(), points(&|e| e.auc.get(r).copied()))));
-    let low = within(&all, 1.0).start;
-    lines(&aucs, "ROC AUC on validation", last, low..1.0 + (1.0 - low) * 0.02, &all, LowerRight)?;
-
-    let rate = [("learning rate".to_owned(), points(&|e| Some(e.rate)))];
-    lines(&rates, "learning rate", last, within(&rate, 0.0), &rate, UpperRight)?;
-    root.present()?;
-    Ok(())
+    let mut aucs = vec![("mean".to_owned(), points(&|e| e.mean_auc))];
+    aucs.extend(regions.into_iter().map(|r| (r.clone(), points(&|e| e.auc.get(r).copied()))));
+    let losses = vec![
+        ("training".to_owned(), points(&|e| Some(e.training_loss))),
+        ("validation".to_owned(), points(&|e| e.validation_loss)),
+    ];
+    let rate = vec![("learning rate".to_owned(), points(&|e| Some(e.rate)))];
+    let last = history.iter().map(|e| e.epoch).max().unwrap_or(1).max(2) as f64;
+    let diagram = |title: &str, least: f64, names: Names, lines: Vec<(String, Points)>| Diagram {
+        title: title.to_owned(),
+        across: ("epoch", 1.0..last),
+        up: ("", within(&lines, least)),
+        whole: true,
+        dots: true,
+        names,
+        lines,
+    };
+    let mut auc = diagram("ROC AUC on validation", 1.0, Names::LowerRight, aucs);
+    // The line of the perfect ones is not on the frame.
+    auc.up.1.end = 1.0 + (1.0 - auc.up.1.start) * 0.02;
+    let diagrams = [
+        diagram(&format!("{name}: loss"), 0.0, Names::UpperRight, losses),
+        auc,
+        diagram("learning rate", 0.0, Names::UpperRight, rate),
+    ];
+    plot::column(WIDTH, &diagrams.iter().zip(HEIGHTS).collect::<Vec<_>>())
 }
 
 /// A range that holds `least` and all values, with a little room; never empty.
 fn within(all: &[(String, Points)], least: f64) -> Range<f64> {
-    let values = all.iter().flat_map(|(_, points)| points).map(|p| p.1);
+    let values = all.iter().flat_map(|(_, points)| points).map(|p| p.1).filter(|v| v.is_finite());
     let (low, high) = values.fold((least, least), |(low, high), v| (low.min(v), high.max(v)));
     let room = ((high - low) * 0.05).max(high.abs() * 1e-3).max(1e-9);
     (if low == 0.0 { 0.0 } else { low - room })..high + room
-}
-
-/// One diagram: a line and points for each name.
-fn lines(
-    area: &DrawingArea<SVGBackend, Shift>,
-    title: &str,
-    last: f64,
-    values: Range<f64>,
-    all: &[(String, Points)],
-    names: SeriesLabelPosition,
-) -> Drawn<()> {
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 18))
-        .margin(10)
-        .x_label_area_size(32)
-        .y_label_area_size(70)
-        .build_cartesian_2d(1.0..last, values)?;
-    let mut mesh = chart.configure_mesh();
-    mesh.x_labels((last as usize).min(20)).x_label_formatter(&whole).x_desc("epoch");
-    mesh.y_labels(area.dim_in_pixel().1 as usize / 40).light_line_style(WHITE).draw()?;
-    for (i, (name, points)) in all.iter().enumerate() {
-        // The first line is what the others are compared with.
-        let colour = if i == 0 { BLACK.to_rgba() } else { Palette99::pick(i).to_rgba() };
-        let style = colour.stroke_width(if i == 0 { 3 } else { 2 });
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
-        chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, colour.filled())))?;
-    }
-    chart.configure_series_labels().position(names).background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
-    Ok(())
-}
-
-/// Epochs are whole: no label between them.
-fn whole(x: &f64) -> String {
-    if (x - x.round()).abs() < 1e-6 { format!("{}", x.round()) } else { String::new() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::augment::generator;
 use crate::model::ModelError;
 use crate::model::weights::{BLOCKS, Raw, Weights};
 use rand::RngExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// All tensors of a ResNet-18 without its last layer.
@@ -39,7 +39,10 @@ impl Initial {
     }
 
     fn complete(weights: Weights, file: &Path, seed: u64) -> Result<Initial, ModelError> {
-        let mut tensors = weights.tensors().clone();
+        // What a network does not use, such as counters of batches, is left behind.
+        let used: BTreeSet<String> = shapes().into_iter().map(|(name, _)| name).collect();
+        let kept = weights.tensors().iter().filter(|(name, _)| used.contains(*name) || name.starts_with("fc."));
+        let mut tensors: BTreeMap<String, Raw> = kept.map(|(name, raw)| (name.clone(), raw.clone())).collect();
         let mut missing = Vec::new();
         for (name, shape) in shapes() {
             if !weights.has(&name) {

@@ -3,7 +3,7 @@
 use super::manifest::Split;
 use super::{Run, TrainError};
 use crate::judge::{Fitted, Report};
-use crate::model::card::{Architecture, Card, Data, FORMAT};
+use crate::model::card::{Card, Data, FORMAT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         permitted_use: "Research use only: several sources of the training images are research only, and the network \
                         has not been validated for clinical use."
             .into(),
-        architecture: Architecture::Shared,
+        architecture: run.recipe.architecture,
         sha256: crate::model::sha256(bytes),
         input: run.recipe.input.clone(),
         views: run.recipe.views,
