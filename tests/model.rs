@@ -322,13 +322,8 @@ fn the_mean_of_an_activation_map_and_the_bias_are_the_logit() {
 fn network_of_brightness() -> Network {
     let mut tensors = random_weights(23, 6);
     for (name, raw) in &mut tensors {
-        if name.ends_with("running_var") || (name.contains("bn") && name.ends_with(".weight")) {
-            raw.data.fill(1.0);
-        } else if name.contains("downsample.1.weight") {
-            raw.data.fill(1.0);
-        } else {
-            raw.data.fill(0.0);
-        }
+        let norm = (name.contains("bn") || name.contains("downsample.1")) && name.ends_with(".weight");
+        raw.data.fill(if norm || name.ends_with("running_var") { 1.0 } else { 0.0 });
         if raw.shape.len() == 4 {
             let each = raw.shape[2] * raw.shape[3];
             raw.data[..each].fill(1.0 / each as f32);

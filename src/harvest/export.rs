@@ -126,7 +126,7 @@ mod tests {
     fn a_group_keeps_to_its_split_and_a_seed_settles_it() {
         let kept = |i: usize| Kept {
             name: format!("{i:032x}"),
-            tag: if i % 5 == 0 { "HAND" } else { "KNEE" }.into(),
+            tag: if i.is_multiple_of(5) { "HAND" } else { "KNEE" }.into(),
             png: Default::default(),
             record: super::super::Record {
                 group: format!("g{}", i / 2),
