@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub mod audit;
+mod cam;
 pub mod check;
 pub mod classify;
 pub mod demo;
 pub mod evaluate;
+pub mod harvest;
 pub mod queue;
 pub mod send;
 pub mod serve;
@@ -30,6 +32,8 @@ pub mod exit {
     pub const SOFTWARE: u8 = 70;
     /// An error of the operating system: files, sockets.
     pub const IOERR: u8 = 74;
+    /// Not done yet: the same command goes on.
+    pub const TEMPFAIL: u8 = 75;
     /// The configuration was wrong.
     pub const CONFIG: u8 = 78;
 }
@@ -63,6 +67,8 @@ enum Command {
     Sink(sink::Args),
     /// Train the network
     Train(train::Args),
+    /// Show, export or remove thumbnails kept for training
+    Harvest(harvest::Args),
     /// Measure the network
     Evaluate(evaluate::Args),
     /// Show the whole way in one process
@@ -91,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(args, config),
         Command::Sink(args) => sink::run(args, config),
         Command::Train(args) => train::run(args, config),
+        Command::Harvest(args) => harvest::run(args, config),
         Command::Evaluate(args) => evaluate::run(args, config),
         Command::Demo(args) => demo::run(args, config),
     }

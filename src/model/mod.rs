@@ -2,8 +2,9 @@
 //!
 //! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
 //! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
-//! [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
+//! [`cam`] tells where in the image a head's evidence lies; [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
+pub mod cam;
 pub mod card;
 pub mod engine;
 pub mod reference;
@@ -11,9 +12,10 @@ pub mod views;
 pub mod weights;
 
 use crate::config::DeviceChoice;
-use crate::preprocess::{Plane, network_input};
+use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
-use card::Card;
+use cam::ActivationMap;
+use card::{Architecture, Card};
 use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -63,9 +65,10 @@ pub struct Classifier {
     backend: Backend,
 }
 
+/// The networks whose outputs, one after the other, are the card's heads: one network, or one for each head.
 enum Backend {
-    Cpu(engine::Network),
-    Cuda(Reference),
+    Cpu(Vec<engine::Network>),
+    Cuda(Vec<Reference>),
 }
 
 impl Classifier {
@@ -78,10 +81,13 @@ impl Classifier {
             return Err(ModelError::Checksum { file: model.to_owned(), found, wanted: card.sha256 });
         }
         let weights = weights::Weights::from_bytes(model, &bytes)?;
-        let network = engine::Network::new(&weights, card.heads.len())?;
+        let networks = networks(&card, &weights)?;
         let device = self::device(device)?;
-        let backend =
-            if device.is_cpu() { Backend::Cpu(network) } else { Backend::Cuda(Reference::new(&network, &device)?) };
+        let backend = if device.is_cpu() {
+            Backend::Cpu(networks)
+        } else {
+            Backend::Cuda(networks.iter().map(|n| Reference::new(n, &device)).collect::<Result<_, _>>()?)
+        };
         Ok(Classifier { card, hash: found[..16].to_owned(), backend })
     }
 
@@ -118,6 +124,14 @@ impl Classifier {
         network_input(plane, &self.card.input)
     }
 
+    /// The same input, with how the image lies in it; `None` for a plane without a finite value.
+    pub fn framed_input(&self, plane: &Plane) -> (Vec<f32>, Option<Framed>) {
+        match framed(plane, &self.card.input) {
+            Some(framed) => (framed.input(&self.card.input), Some(framed)),
+            None => (self.input(plane), None),
+        }
+    }
+
     /// Calibrated probability of each head for each input.
     pub fn scores(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, f32>>, ModelError> {
         let logits = self.logits(inputs)?;
@@ -134,14 +148,49 @@ impl Classifier {
         Ok(scores)
     }
 
+    /// The class activation map of each head, by name, for each input: the mean over the card's views, each turned back. A
+    /// second pass through the network.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, ActivationMap>>, ModelError> {
+        let size = self.card.input.size;
+        let maps = views::averaged_maps(inputs, size, self.card.views, |squares| match &self.backend {
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.activation_maps(squares, size)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.activation_maps(squares, size)),
+        })?;
+        let named = |maps: Vec<ActivationMap>| self.card.heads.iter().map(|h| h.name.clone()).zip(maps).collect();
+        Ok(maps.into_iter().map(named).collect())
+    }
+
     /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let size = self.card.input.size;
         views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
-            Backend::Cpu(network) => network.logits(squares, size),
-            Backend::Cuda(network) => network.logits(squares, size),
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
         })
     }
+}
+
+/// The networks that the card asks for, in the order of its heads.
+fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<engine::Network>, ModelError> {
+    match card.architecture {
+        Architecture::Shared => Ok(vec![engine::Network::new(weights, card.heads.len())?]),
+        Architecture::Ensemble => {
+            card.heads.iter().map(|head| engine::Network::new(&weights.member(&head.name), 1)).collect()
+        }
+    }
+}
+
+/// Each image's outputs (or maps) of all networks in one row.
+fn side_by_side<N, T: Clone>(
+    images: usize,
+    networks: &[N],
+    outputs: impl Fn(&N) -> Result<Vec<Vec<T>>, ModelError>,
+) -> Result<Vec<Vec<T>>, ModelError> {
+    let mut rows = vec![Vec::new(); images];
+    for network in networks {
+        rows.iter_mut().zip(outputs(network)?).for_each(|(row, more)| row.extend(more));
+    }
+    Ok(rows)
 }
 
 /// SHA-256 in hex digits.
