@@ -2,10 +2,10 @@
 
 use radroute::anatomy::Region;
 use radroute::config::DeviceChoice;
-use radroute::model::card::{Card, Data, FORMAT, Head};
+use radroute::model::card::{Architecture, Card, Data, FORMAT, Head};
 use radroute::model::engine::Network;
 use radroute::model::reference::Reference;
-use radroute::model::weights::{BLOCKS, Raw, Weights, to_safetensors};
+use radroute::model::weights::{BLOCKS, Raw, Weights, member_name, to_safetensors};
 use radroute::model::{Classifier, ModelError, sha256};
 use radroute::preprocess::{InputContract, Plane};
 use radroute::verdict::Threshold;
@@ -59,11 +59,10 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
     let file = folder.join("m.safetensors");
     std::fs::write(&file, &bytes).unwrap();
     let card = Card {
-        views: 1,
         format: FORMAT,
         name: "m".into(),
         permitted_use: "tests".into(),
-        architecture: "resnet18".into(),
+        architecture: Architecture::Shared,
         sha256: sha256(&bytes),
         input: InputContract { size, ..InputContract::default() },
         heads: heads().into_iter().map(|name| Head { name, scale: 1.0, offset: 0.0 }).collect(),
@@ -195,6 +194,69 @@ fn wrong_models_are_refused_by_file_and_tensor() {
     );
 }
 
+/// Weights of one network of one output for each head, and their tensors in one file; the card's path is the file's.
+fn write_ensemble(folder: &Path, size: usize) -> (PathBuf, Vec<BTreeMap<String, Raw>>) {
+    let members: Vec<_> = (0..heads().len() as u64).map(|i| random_weights(20 + i, 1)).collect();
+    let mut all = BTreeMap::new();
+    for (head, tensors) in heads().iter().zip(&members) {
+        all.extend(tensors.iter().map(|(name, raw)| (member_name(head, name), raw.clone())));
+    }
+    let file = write_model(folder, &all, size);
+    edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
+    (file, members)
+}
+
+#[test]
+fn an_ensemble_gives_what_its_members_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, members) = write_ensemble(folder.path(), 48);
+    let classifier = Classifier::load(&file, DeviceChoice::Auto).unwrap();
+    let inputs = inputs(30, 3, 48);
+    let together = classifier.logits(&inputs).unwrap();
+    for (head, tensors) in members.into_iter().enumerate() {
+        // As written: kernels in half precision.
+        let bytes = to_safetensors(&tensors).unwrap();
+        let weights = Weights::from_bytes(Path::new("member"), &bytes).unwrap();
+        let alone = Network::new(&weights, 1).unwrap().logits(&inputs, 48).unwrap();
+        for (row, alone) in together.iter().zip(&alone) {
+            assert_eq!(row.len(), heads().len());
+            assert!((row[head] - alone[0]).abs() < 1e-4, "{head}: {} {}", row[head], alone[0]);
+        }
+    }
+    assert!((together[0][0] - together[0][1]).abs() > 1e-3, "all members are one: {together:?}");
+    let maps = classifier.activation_maps(&inputs).unwrap();
+    for (head, name) in heads().iter().enumerate() {
+        assert!((maps[0][name].logit() - together[0][head]).abs() < 1e-4, "{name}: each head has its member's map");
+    }
+    let scores = classifier.scores(&inputs).unwrap();
+    assert_eq!(scores[0].len(), heads().len());
+    assert!(classifier.card().markdown().contains("ensemble"));
+    assert!(classifier.logits(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn an_ensemble_that_lacks_a_tensor_is_refused_by_its_full_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, _) = write_ensemble(folder.path(), 32);
+    let mut tensors = Weights::read(&file).unwrap().tensors().clone();
+    tensors.remove("HAND.layer2.0.bn1.running_mean");
+    write_model(folder.path(), &tensors, 32);
+    edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
+    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    assert!(error.contains("HAND.layer2.0.bn1.running_mean") && error.contains("m.safetensors"), "{error}");
+    // Neither kind of card takes the other kind's weights.
+    edit_card(&file, |card| card["architecture"] = "resnet18".into());
+    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    assert!(error.contains("tensor conv1.weight is missing"), "{error}");
+    let file = write_model(folder.path(), &random_weights(31, 6), 32);
+    edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
+    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    assert!(error.contains("tensor SHOULDER.conv1.weight is missing"), "{error}");
+    edit_card(&file, |card| card["architecture"] = "resnet50".into());
+    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    assert!(error.contains("resnet50") && error.contains("resnet18-ensemble"), "{error}");
+}
+
 #[test]
 fn a_file_that_is_cut_short_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -259,13 +321,8 @@ fn the_mean_of_an_activation_map_and_the_bias_are_the_logit() {
 fn network_of_brightness() -> Network {
     let mut tensors = random_weights(23, 6);
     for (name, raw) in &mut tensors {
-        if name.ends_with("running_var") || (name.contains("bn") && name.ends_with(".weight")) {
-            raw.data.fill(1.0);
-        } else if name.contains("downsample.1.weight") {
-            raw.data.fill(1.0);
-        } else {
-            raw.data.fill(0.0);
-        }
+        let norm = (name.contains("bn") || name.contains("downsample.1")) && name.ends_with(".weight");
+        raw.data.fill(if norm || name.ends_with("running_var") { 1.0 } else { 0.0 });
         if raw.shape.len() == 4 {
             let each = raw.shape[2] * raw.shape[3];
             raw.data[..each].fill(1.0 / each as f32);

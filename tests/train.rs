@@ -178,6 +178,38 @@ fn a_wrong_manifest_is_refused_by_its_row() {
 }
 
 #[test]
+fn groups_without_a_split_are_shared_out_and_always_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = data_set(folder.path());
+    // Images come in pairs of a patient; one patient's split is said by one of the images only.
+    let table = std::fs::read_to_string(&file).unwrap();
+    let mut changed = String::new();
+    for (i, line) in table.lines().enumerate() {
+        let mut cells: Vec<&str> = line.split('\t').collect();
+        let group = format!("patient{}", i.saturating_sub(1) / 2);
+        if i > 0 {
+            (cells[2], cells[5]) = (&group, if i == 2 { "test" } else { "" });
+        }
+        changed += &(cells.join("\t") + "\n");
+    }
+    std::fs::write(&file, &changed).unwrap();
+    let manifest = Manifest::read(&file, folder.path()).unwrap();
+    let splits: Vec<Split> = manifest.entries.iter().map(|e| e.split).collect();
+    assert_eq!(splits[..2], [Split::Test, Split::Test]);
+    assert!(splits.chunks(2).all(|pair| pair[0] == pair[1]), "a patient is in two splits: {splits:?}");
+    for region in &REGIONS[1..] {
+        let count = |split| manifest.labelled(split).filter(|e| e.region == *region).count();
+        assert_eq!((count(Split::Train), count(Split::Validation)), (8, 2), "{region}");
+    }
+    // Without the column, too.
+    let without: String = changed.lines().map(|line| line.rsplit_once('\t').unwrap().0.to_owned() + "\n").collect();
+    std::fs::write(&file, without).unwrap();
+    let again: Vec<Split> = Manifest::read(&file, folder.path()).unwrap().entries.iter().map(|e| e.split).collect();
+    assert!(!again.contains(&Split::Test));
+    assert_eq!(again[10..], splits[10..]);
+}
+
+#[test]
 fn an_unreadable_image_or_wrong_weights_are_told_before_training() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = Manifest::read(&data_set(folder.path()), folder.path()).unwrap();

@@ -32,6 +32,8 @@ pub mod exit {
     pub const SOFTWARE: u8 = 70;
     /// An error of the operating system: files, sockets.
     pub const IOERR: u8 = 74;
+    /// Not done yet: the same command goes on.
+    pub const TEMPFAIL: u8 = 75;
     /// The configuration was wrong.
     pub const CONFIG: u8 = 78;
 }

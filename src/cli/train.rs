@@ -8,6 +8,7 @@ use crate::train::recipe::Recipe;
 use crate::train::{Progress, Run, TrainError, run as train};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `radroute train`.
 #[derive(clap::Args)]
@@ -19,14 +20,14 @@ pub struct Args {
     /// named by region
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Initial weights: a ResNet-18 in safetensors under torchvision's names
-    #[arg(long, value_name = "F")]
+    /// Initial weights: a ResNet-18 in safetensors under torchvision's names, whole or partial; `none`: random values
+    #[arg(long, value_name = "F|none")]
     init: PathBuf,
     /// Where weights, card and recipe go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Recipe in TOML; default: as stored with the shipped weights, for all heads
-    #[arg(long, value_name = "F")]
+    /// Recipe in TOML, or `yi2019`, the experiment of Yi et al. 2019; default: as stored with the shipped weights, for all heads
+    #[arg(long, value_name = "F|NAME")]
     recipe: Option<PathBuf>,
     /// Passes over the augmented images, instead of the recipe's
     #[arg(long, value_name = "N")]
@@ -49,6 +50,7 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
                 TrainError::Write { .. } => exit::IOERR,
                 TrainError::Recipe(_) => exit::CONFIG,
                 TrainError::Candle(_) | TrainError::Features(_) => exit::SOFTWARE,
+                TrainError::Stopped => exit::TEMPFAIL,
                 _ => exit::DATAERR,
             })
         }
@@ -57,11 +59,7 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
 
 fn prepared(args: &Args) -> Result<(), TrainError> {
     let mut recipe = match &args.recipe {
-        Some(file) => {
-            let text =
-                std::fs::read_to_string(file).map_err(|e| TrainError::Recipe(format!("{}: {e}", file.display())))?;
-            Recipe::parse(&text).map_err(|e| TrainError::Recipe(format!("{}: {e}", file.display())))?
-        }
+        Some(recipe) => read(recipe).map_err(|why| TrainError::Recipe(format!("{}: {why}", recipe.display())))?,
         None => Recipe::default(),
     };
     recipe.epochs = args.epochs.unwrap_or(recipe.epochs).max(1);
@@ -73,9 +71,44 @@ fn prepared(args: &Args) -> Result<(), TrainError> {
     };
     let progress = Progress::default();
     let device = device(args.device)?;
-    let (init, out) = (&args.init, &args.out);
-    let report = train(&Run { recipe: &recipe, manifest: &manifest, init, out, device, progress: &progress })?;
+    let init = Some(args.init.as_path()).filter(|init| *init != Path::new("none"));
+    let out = &args.out;
+    stop_on_signals();
+    let run = Run { recipe: &recipe, manifest: &manifest, init, out, device, progress: &progress, stop: &STOP };
+    let report = train(&run)?;
     let mean = report.mean_auc.unwrap_or(0.0);
     progress.tell(&format!("weights and card are in {}; mean AUC of the regions {mean:.4}", args.out.display()));
     Ok(())
+}
+
+/// A recipe by its name, or from a file.
+fn read(recipe: &Path) -> Result<Recipe, String> {
+    match recipe.to_str().and_then(Recipe::named) {
+        Some(named) => named,
+        None => Recipe::parse(&std::fs::read_to_string(recipe).map_err(|e| e.to_string())?),
+    }
+}
+
+/// Whether the run is to stop after the present step.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Ctrl-C and SIGTERM stop the run, with a checkpoint. Where they cannot be waited for they end the process, and the last checkpoint
+/// stands.
+fn stop_on_signals() {
+    use tokio::signal::unix::{SignalKind, signal};
+    std::thread::spawn(|| {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            if let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                STOP.store(true, Ordering::Relaxed);
+                eprintln!("radroute train: stops after this step");
+            }
+        });
+    });
 }

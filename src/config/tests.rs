@@ -421,6 +421,21 @@ fn the_shipped_configuration_is_right_and_shows_the_defaults() {
     assert_eq!(shipped.classify, defaults.classify);
     assert_eq!(shipped.destination, defaults.destination);
     assert_eq!((shipped.retention, shipped.log), (defaults.retention, defaults.log));
+    assert_eq!(shipped.harvest, defaults.harvest);
+}
+
+#[test]
+fn the_shipped_configuration_shows_the_default_neighbours() {
+    let text = include_str!("../../config.toml");
+    let begin = text.find("# [classify.neighbours]").unwrap();
+    let commented = text[begin..].lines().map_while(|line| line.strip_prefix("# "));
+    let table: String = commented.map(|line| format!("{line}\n")).collect();
+    let loaded = Config::parse(&format!("{LEAST}{table}")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let rules = loaded.config.verdict_rules(&std::collections::BTreeMap::new());
+    for region in Region::ALL {
+        assert_eq!(rules.neighbours[&region], region.neighbours(), "{region:?}");
+    }
 }
 
 #[test]

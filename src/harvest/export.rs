@@ -1,14 +1,15 @@
 //! The store → PNG files and a manifest that `train` and `evaluate` take as it is.
 
-use super::split::splits;
 use super::{HarvestError, Kept, Store, UNCLEAR};
 use crate::train::manifest::Split;
+use crate::train::split::{Image, Shares, assign};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Defined terms that are a part of what a head sees. Heads are few, and a tag is often finer than they are.
-const WITHIN: [(&str, &str); 17] = [
+/// Defined terms that are a part of what a head sees. Heads are few, and a tag is often finer than they are. A neighbour of
+/// one of the five is not taken for it: the views of a PATELLA show little of a knee.
+const WITHIN: [(&str, &str); 16] = [
     ("RADIUSULNA", "FOREARM"),
     ("RADIUS", "FOREARM"),
     ("ULNA", "FOREARM"),
@@ -20,13 +21,15 @@ const WITHIN: [(&str, &str); 17] = [
     ("TIBIA", "LOWERLEG"),
     ("FIBULA", "LOWERLEG"),
     ("CALF", "LOWERLEG"),
-    ("PATELLA", "KNEE"),
     ("TOE", "FOOT"),
     ("CALCANEUS", "FOOT"),
     ("LSSPINE", "LSPINE"),
     ("HEAD", "SKULL"),
     ("RIB", "CHEST"),
 ];
+
+/// Of a region's images: to train on, to choose by, to judge with at the end.
+const SHARES: Shares = [(Split::Train, 0.64), (Split::Validation, 0.12), (Split::Test, 0.24)];
 
 /// What was exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,9 +90,8 @@ pub(super) fn label<'a>(term: &'a str, heads: &[String]) -> &'a str {
 /// The table and what is in it.
 fn manifest(images: &[Kept], heads: &[String], seed: u64) -> (String, Exported) {
     let labelled: Vec<(&Kept, &str)> = images.iter().map(|image| (image, label(&image.tag, heads))).collect();
-    let groups: Vec<(&str, &str)> =
-        labelled.iter().map(|(image, label)| (image.record.group.as_str(), *label)).collect();
-    let split = splits(&groups, seed);
+    let grouped = labelled.iter().map(|(image, region)| Image { group: &image.record.group, region });
+    let split = assign(grouped, &SHARES, seed);
     let scored: BTreeSet<&String> = images.iter().flat_map(|image| image.record.scores.keys()).collect();
     let mut table = String::from("path\tregion\tgroup\tsource\tlicence\tsplit\tterm\tmodel");
     scored.iter().for_each(|head| table += &format!("\tscore_{head}"));
@@ -119,6 +121,34 @@ fn manifest(images: &[Kept], heads: &[String], seed: u64) -> (String, Exported) 
 mod tests {
     use super::*;
     use crate::anatomy::{Tag, normalise};
+
+    #[test]
+    fn a_group_keeps_to_its_split_and_a_seed_settles_it() {
+        let kept = |i: usize| Kept {
+            name: format!("{i:032x}"),
+            tag: if i.is_multiple_of(5) { "HAND" } else { "KNEE" }.into(),
+            png: Default::default(),
+            record: super::super::Record {
+                group: format!("g{}", i / 2),
+                model: "m".into(),
+                scores: BTreeMap::from([(if i < 50 { "KNEE" } else { "HAND" }.to_owned(), 0.5)]),
+            },
+        };
+        let images: Vec<Kept> = (0..100).map(kept).collect();
+        let heads = ["KNEE", "HAND"].map(String::from);
+        let (table, exported) = manifest(&images, &heads, 1);
+        let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
+        assert_eq!(rows[0][6..], ["term", "model", "score_HAND", "score_KNEE"]);
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()));
+        let mut splits: BTreeMap<&str, &str> = BTreeMap::new();
+        assert!(rows[1..].iter().all(|row| *splits.entry(row[2]).or_insert(row[5]) == row[5]));
+        assert_eq!((exported.images, exported.groups), (100, 50));
+        for (label, counts) in &exported.by_label {
+            assert!(counts.iter().all(|count| *count > 0), "{label} {counts:?}");
+        }
+        assert_eq!(manifest(&images, &heads, 1).0, table);
+        assert_ne!(manifest(&images, &heads, 2).0, table);
+    }
 
     #[test]
     fn terms_become_labels_of_the_network_or_unclear() {

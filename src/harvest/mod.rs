@@ -6,7 +6,6 @@
 //! ```text
 //! identity   UIDs and patient → names and groups that cannot be turned back (salted hashes)
 //! store      the folder `harvest` in the state folder: what is kept, what gives way, what is cleared
-//! split      groups → train, validation, test
 //! export     the store → PNG files and a manifest that `train` takes
 //! ```
 //!
@@ -22,7 +21,6 @@
 
 mod export;
 mod identity;
-mod split;
 mod store;
 
 pub use export::{Exported, export};

@@ -20,8 +20,8 @@ pub struct Card {
     /// What it may be used for.
     #[serde(rename = "use")]
     pub permitted_use: String,
-    /// Always `resnet18`.
-    pub architecture: String,
+    /// One network for all heads, or one for each.
+    pub architecture: Architecture,
     /// SHA-256 of the safetensors file, 64 hex digits.
     pub sha256: String,
     /// What the network takes.
@@ -45,6 +45,18 @@ pub struct Card {
 
 fn one() -> usize {
     1
+}
+
+/// How the heads share networks, and under which names the file of weights holds the tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// One ResNet-18 with all heads, under torchvision's names.
+    #[default]
+    #[serde(rename = "resnet18")]
+    Shared,
+    /// One ResNet-18 of one output for each head: torchvision's names behind the head's, such as `HAND.layer1.0.conv1.weight`.
+    #[serde(rename = "resnet18-ensemble")]
+    Ensemble,
 }
 
 /// One output.
@@ -108,7 +120,6 @@ impl Card {
             self.format == FORMAT,
             &format!("format {} is not {FORMAT}, the one that this version reads", self.format),
         )?;
-        demand(self.architecture == "resnet18", &format!("architecture {:?} is not \"resnet18\"", self.architecture))?;
         demand((32..=1024).contains(&self.input.size), "input.size is not within 32 to 1024")?;
         demand(self.input.mean.is_finite(), "input.mean is not a finite number")?;
         demand(self.input.deviation.is_finite() && self.input.deviation > 0.0, "input.deviation is not above 0")?;
@@ -139,12 +150,16 @@ impl Card {
     /// The card for people.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "# {}\n\n{}\n\nResNet-18, one grey channel, {} one-vs-rest outputs. Made from `{}.json` beside it: do not edit.\n\n\
+            "# {}\n\n{}\n\n{}, one grey channel, {} one-vs-rest outputs. Made from `{}.json` beside it: do not edit.\n\n\
              - SHA-256 of the weights: `{}`\n- Input: {} × {} pixels, grey values between percentiles {} and {} to 0..1, \
              uniform borders {}, letterbox{}, (v − {}) / {}\n\
              - Judged in {} orientation(s), the outputs averaged\n",
             self.name,
             self.permitted_use,
+            match self.architecture {
+                Architecture::Shared => "ResNet-18",
+                Architecture::Ensemble => "An ensemble of ResNet-18, one for each output",
+            },
             self.heads.len(),
             self.name,
             self.sha256,

@@ -130,27 +130,6 @@ fn between(of: &Value, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::robust::{Outlasting, Robust};
-    use crate::judge::tests::{draw, names};
-    use crate::judge::{cross_fitted, judge};
-
-    #[test]
-    fn every_figure_of_a_report_is_in_the_text() {
-        let outputs = draw(6, 20, 4.0, 1);
-        let (fitted, mut report) = judge(&outputs, &names(), 0.02);
-        report.cross_fitted = Some(cross_fitted(&outputs, &names(), 0.02));
-        let row = Outlasting { images: 77, same: 76, same_verdict: 75, lost: 1, wrong: 0 };
-        report.robust = Some(Robust::from([("mirrored".into(), row)]));
-        let text = markdown(&serde_json::to_value(&report).unwrap());
-        assert!(text.contains("| HAND | 6 (6) |"), "{text}");
-        assert!(text.contains("| mirrored | 77 | 76 | 75 | 1 | 0 |"), "{text}");
-        assert!(
-            text.contains("at most 2.00 %") && text.contains(&format!("{} images in", fitted.evidence.outside)),
-            "{text}"
-        );
-        assert!(text.contains("had no part in: rightly named ELBOW"), "{text}");
-        assert_eq!(text.contains("is not met"), !fitted.evidence.met);
-    }
 
     #[test]
     fn without_figures_there_is_no_text() {

@@ -16,7 +16,7 @@ use crate::config::DeviceChoice;
 use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
 use cam::ActivationMap;
-use card::Card;
+use card::{Architecture, Card};
 use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -66,9 +66,10 @@ pub struct Classifier {
     backend: Backend,
 }
 
+/// The networks whose outputs, one after the other, are the card's heads: one network, or one for each head.
 enum Backend {
-    Cpu(engine::Network),
-    Cuda(Reference),
+    Cpu(Vec<engine::Network>),
+    Cuda(Vec<Reference>),
 }
 
 impl Classifier {
@@ -81,10 +82,13 @@ impl Classifier {
             return Err(ModelError::Checksum { file: model.to_owned(), found, wanted: card.sha256 });
         }
         let weights = weights::Weights::from_bytes(model, &bytes)?;
-        let network = engine::Network::new(&weights, card.heads.len())?;
+        let networks = networks(&card, &weights)?;
         let device = self::device(device)?;
-        let backend =
-            if device.is_cpu() { Backend::Cpu(network) } else { Backend::Cuda(Reference::new(&network, &device)?) };
+        let backend = if device.is_cpu() {
+            Backend::Cpu(networks)
+        } else {
+            Backend::Cuda(networks.iter().map(|n| Reference::new(n, &device)).collect::<Result<_, _>>()?)
+        };
         Ok(Classifier { card, hash: found[..16].to_owned(), backend })
     }
 
@@ -150,8 +154,8 @@ impl Classifier {
     pub fn activation_maps(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, ActivationMap>>, ModelError> {
         let size = self.card.input.size;
         let maps = views::averaged_maps(inputs, size, self.card.views, |squares| match &self.backend {
-            Backend::Cpu(network) => network.activation_maps(squares, size),
-            Backend::Cuda(network) => network.activation_maps(squares, size),
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.activation_maps(squares, size)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.activation_maps(squares, size)),
         })?;
         let named = |maps: Vec<ActivationMap>| self.card.heads.iter().map(|h| h.name.clone()).zip(maps).collect();
         Ok(maps.into_iter().map(named).collect())
@@ -161,10 +165,33 @@ impl Classifier {
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let size = self.card.input.size;
         views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
-            Backend::Cpu(network) => network.logits(squares, size),
-            Backend::Cuda(network) => network.logits(squares, size),
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
         })
     }
+}
+
+/// The networks that the card asks for, in the order of its heads.
+fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<engine::Network>, ModelError> {
+    match card.architecture {
+        Architecture::Shared => Ok(vec![engine::Network::new(weights, card.heads.len())?]),
+        Architecture::Ensemble => {
+            card.heads.iter().map(|head| engine::Network::new(&weights.member(&head.name), 1)).collect()
+        }
+    }
+}
+
+/// Each image's outputs (or maps) of all networks in one row.
+fn side_by_side<N, T: Clone>(
+    images: usize,
+    networks: &[N],
+    outputs: impl Fn(&N) -> Result<Vec<Vec<T>>, ModelError>,
+) -> Result<Vec<Vec<T>>, ModelError> {
+    let mut rows = vec![Vec::new(); images];
+    for network in networks {
+        rows.iter_mut().zip(outputs(network)?).for_each(|(row, more)| row.extend(more));
+    }
+    Ok(rows)
 }
 
 /// SHA-256 in hex digits.

@@ -4,6 +4,7 @@ use super::ModelError;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// `torch.nn.BatchNorm2d`'s default.
 pub const EPSILON: f32 = 1e-5;
@@ -42,11 +43,13 @@ pub struct Raw {
     pub data: Vec<f32>,
 }
 
-/// The tensors of a file, by name.
+/// The tensors of a file, by name: those of one network, or those of one member of an ensemble.
 #[derive(Clone, Debug)]
 pub struct Weights {
     file: PathBuf,
-    tensors: BTreeMap<String, Raw>,
+    /// Before each name: empty, or a head's name and a dot.
+    prefix: String,
+    tensors: Arc<BTreeMap<String, Raw>>,
 }
 
 /// A convolution with its batch norm folded in; "same" padding (`kernel / 2`).
@@ -100,20 +103,30 @@ impl Weights {
             }
             tensors.insert(name, raw);
         }
-        Ok(Weights { file: file.to_owned(), tensors })
+        Ok(Weights::from_tensors(file, tensors))
     }
 
     /// From tensors in memory; `file` is for messages only.
     pub fn from_tensors(file: &Path, tensors: BTreeMap<String, Raw>) -> Weights {
-        Weights { file: file.to_owned(), tensors }
+        Weights { file: file.to_owned(), prefix: String::new(), tensors: Arc::new(tensors) }
+    }
+
+    /// The tensors of an ensemble's member: `conv1.weight` is then what the file calls `<head>.conv1.weight`.
+    pub fn member(&self, head: &str) -> Weights {
+        Weights { prefix: member_name(head, ""), ..self.clone() }
     }
 
     /// Whether a tensor is there.
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.tensors.contains_key(&self.full(name))
     }
 
-    /// All tensors, for writing them out again.
+    /// A tensor's name in the file.
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// All tensors of the file under their full names, for writing them out again.
     pub fn tensors(&self) -> &BTreeMap<String, Raw> {
         &self.tensors
     }
@@ -128,13 +141,14 @@ impl Weights {
     }
 
     fn raw(&self, name: &str) -> Result<&Raw, ModelError> {
-        self.tensors.get(name).ok_or_else(|| ModelError::Missing { file: self.file.clone(), tensor: name.to_owned() })
+        let tensor = self.full(name);
+        self.tensors.get(&tensor).ok_or_else(|| ModelError::Missing { file: self.file.clone(), tensor })
     }
 
     fn shape_error(&self, name: &str, found: &[usize], wanted: &[usize]) -> ModelError {
         ModelError::Shape {
             file: self.file.clone(),
-            tensor: name.to_owned(),
+            tensor: self.full(name),
             found: found.to_vec(),
             wanted: wanted.to_vec(),
         }
@@ -150,7 +164,7 @@ impl Weights {
             variance: part("running_var")?,
         };
         if norm.variance.iter().any(|&v| v <= -EPSILON / 2.0) {
-            let why = format!("tensor {name}.running_var holds a negative variance");
+            let why = format!("tensor {}.running_var holds a negative variance", self.full(name));
             return Err(ModelError::Format { file: self.file.clone(), why });
         }
         Ok(norm)
@@ -192,6 +206,11 @@ impl Weights {
     pub fn heads(&self, heads: usize) -> Result<(Raw, Raw), ModelError> {
         Ok((self.get("fc.weight", &[heads, 512])?.clone(), self.get("fc.bias", &[heads])?.clone()))
     }
+}
+
+/// What an ensemble's file calls the tensor `name` of the member for `head`.
+pub fn member_name(head: &str, name: &str) -> String {
+    format!("{head}.{name}")
 }
 
 /// The bytes of a file: kernels and the last layer in half precision, the small tensors of the norms in single.

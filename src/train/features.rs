@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One augmented image to be made.
 #[derive(Clone, Debug)]
@@ -100,8 +101,14 @@ pub fn read_plane(file: &Path, input: &InputContract) -> Result<Plane, TrainErro
 }
 
 impl Features {
-    /// Opens the file and computes what is not there yet.
-    pub fn prepare(file: &Path, frozen: &Frozen, jobs: &[Job], progress: &Progress) -> Result<Features, TrainError> {
+    /// Opens the file and computes what is not there yet; `stop` ends it after the present batch.
+    pub fn prepare(
+        file: &Path,
+        frozen: &Frozen,
+        jobs: &[Job],
+        progress: &Progress,
+        stop: &AtomicBool,
+    ) -> Result<Features, TrainError> {
         let io = |source| TrainError::Write { file: file.to_owned(), source };
         let mut handle =
             OpenOptions::new().create(true).truncate(false).read(true).append(true).open(file).map_err(io)?;
@@ -119,6 +126,9 @@ impl Features {
             let bytes: Vec<u8> = halves.iter().flat_map(|v| v.to_le_bytes()).collect();
             handle.write_all(&bytes).map_err(io)?;
             progress.advance(part.len() as u64, "");
+            if stop.load(Ordering::Relaxed) {
+                return Err(TrainError::Stopped);
+            }
         }
         progress.end();
         Ok(Features { file: handle, shape })

@@ -1,5 +1,6 @@
-//! The manifest of a data set: a TSV table (path, region, group, source, licence, split), or folders named by region.
+//! The manifest of a data set: a TSV table (path, region, group, source, licence, and perhaps split), or folders named by region.
 
+use super::split;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -66,13 +67,21 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
 }
 
-const COLUMNS: [&str; 6] = ["path", "region", "group", "source", "licence", "split"];
+/// Those that must be there.
+const COLUMNS: [&str; 5] = ["path", "region", "group", "source", "licence"];
+/// May be missing or empty.
+const SPLIT: &str = "split";
+/// Of the splits that a table does not say.
+const SEED: u64 = 1;
 
 /// Labels that say that there is no label: the image is not used.
 pub const UNLABELLED: [&str; 2] = ["UNCLEAR", "AMBIGUOUS"];
 
 impl Manifest {
     /// Reads a table and checks that its groups keep to one split and that every file is there.
+    ///
+    /// Where its column `split` is empty or missing, groups are shared out by [`split::assign`] with [`split::SHARES`], always
+    /// with the same seed: whoever reads the table again, to train or to judge, keeps the same images apart.
     pub fn read(file: &Path, root: &Path) -> Result<Manifest, ManifestError> {
         let bytes = std::fs::read(file).map_err(|source| ManifestError::Read { file: file.to_owned(), source })?;
         let text = String::from_utf8(bytes)
@@ -88,8 +97,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Takes the folders within `root` as regions and the files in them as images, each a group of its own: one in five of
-    /// each region, chosen by a hash of its path, is for validation.
+    /// Takes the folders within `root` as regions and the files in them as images, each a group of its own, and shares them out
+    /// as a table without splits.
     pub fn from_folders(root: &Path) -> Result<Manifest, ManifestError> {
         let listed = |folder: &Path| -> Result<Vec<(String, PathBuf)>, ManifestError> {
             let read = |source| ManifestError::Read { file: folder.to_owned(), source };
@@ -106,19 +115,12 @@ impl Manifest {
             names.sort();
             Ok(names)
         };
-        let mut table = COLUMNS.join("\t");
+        let mut table = format!("{}\t{SPLIT}", COLUMNS.join("\t"));
         for (region, folder) in listed(root)?.into_iter().filter(|(_, path)| path.is_dir()) {
-            let mut files: Vec<(String, String)> = listed(&folder)?
-                .into_iter()
-                .filter(|(name, path)| path.is_file() && !name.contains(['\t', '\n', '\r']))
-                .map(|(name, _)| {
-                    (crate::model::sha256(format!("{region}/{name}").as_bytes()), format!("{region}/{name}"))
-                })
-                .collect();
-            files.sort();
-            for (i, (_, path)) in files.iter().enumerate() {
-                let split = if i < files.len().div_ceil(5) { Split::Validation } else { Split::Train };
-                table += &format!("\n{path}\t{region}\t{path}\tfolder\tunknown\t{}", split.name());
+            for (name, path) in listed(&folder)? {
+                if path.is_file() && !name.contains(['\t', '\n', '\r']) {
+                    table += &format!("\n{region}/{name}\t{region}\t{region}/{name}\tfolder\tunknown\t");
+                }
             }
         }
         let entries = parse(&table).map_err(|(row, why)| ManifestError::Row { file: root.to_owned(), row, why })?;
@@ -175,27 +177,44 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim_end_matches('\r')));
     let Some((_, header)) = lines.next() else { return Ok(Vec::new()) };
     let header: Vec<&str> = header.split('\t').map(str::trim).collect();
-    let mut places = [0; 6];
-    for (place, column) in places.iter_mut().zip(COLUMNS) {
-        *place = header.iter().position(|h| *h == column).ok_or_else(|| {
+    let place = |column: &str| header.iter().position(|h| *h == column);
+    let mut places = [0; 5];
+    for (to, column) in places.iter_mut().zip(COLUMNS) {
+        *to = place(column).ok_or_else(|| {
             (1, format!("the header has no column {column}; it needs {}, parted by tabs", COLUMNS.join(", ")))
         })?;
     }
+    let split_place = place(SPLIT);
     let mut entries = Vec::new();
     for (row, line) in lines.filter(|(_, line)| !line.is_empty()) {
         let cells: Vec<&str> = line.split('\t').collect();
+        let text = |place: usize| cells.get(place).map(|c| c.trim()).unwrap_or("");
         let cell = |i: usize| {
-            let text = cells.get(places[i]).map(|c| c.trim()).unwrap_or("");
+            let text = text(places[i]);
             if text.is_empty() { Err((row, format!("{} is empty", COLUMNS[i]))) } else { Ok(text.to_owned()) }
         };
-        let split = match cell(5)?.as_str() {
-            "train" => Split::Train,
-            "validation" => Split::Validation,
-            "test" => Split::Test,
+        let split = match split_place.map_or("", text) {
+            "" => None,
+            "train" => Some(Split::Train),
+            "validation" => Some(Split::Validation),
+            "test" => Some(Split::Test),
             other => return Err((row, format!("split {other:?} is none of train, validation, test"))),
         };
         let (path, region, group) = (cell(0)?, cell(1)?, cell(2)?);
-        entries.push(Entry { row, path, region, group, source: cell(3)?, licence: cell(4)?, split });
+        let entry = Entry { row, path, region, group, source: cell(3)?, licence: cell(4)?, split: Split::Train };
+        entries.push((entry, split));
     }
-    Ok(entries)
+    Ok(share_out(entries))
+}
+
+/// Puts each entry in its split: the table's, else its group's, else one by lot.
+fn share_out(entries: Vec<(Entry, Option<Split>)>) -> Vec<Entry> {
+    let told: BTreeMap<&str, Split> = entries.iter().filter_map(|(e, s)| Some((e.group.as_str(), (*s)?))).collect();
+    let rest = entries.iter().filter(|(e, _)| !told.contains_key(e.group.as_str()));
+    let images = rest.map(|(e, _)| split::Image { group: &e.group, region: &e.region });
+    let drawn = split::assign(images, &split::SHARES, SEED);
+    let of = |group: &str| told.get(group).or_else(|| drawn.get(group)).copied();
+    let splits: Vec<Option<Split>> = entries.iter().map(|(e, s)| s.or_else(|| of(&e.group))).collect();
+    let joined = entries.into_iter().zip(splits);
+    joined.map(|((entry, _), split)| Entry { split: split.unwrap_or(entry.split), ..entry }).collect()
 }

@@ -2,9 +2,11 @@
 //! tensor, where candle's makes a dozen; elsewhere candle's own operations.
 
 use super::recipe::Optimiser as Kind;
+use crate::model::weights::Raw;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Error, InplaceOp2, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 const BETA1: f64 = 0.9;
@@ -81,6 +83,57 @@ impl Optimiser {
                 State::Other(moments) => {
                     let mut moments = moments.lock().map_err(|_| failed())?;
                     rule.apply(&part.var, gradient, &mut moments)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a checkpoint calls the number of steps, and the moments of a part.
+const STEPS: &str = "optimiser.steps";
+fn moment_name(part: usize, which: usize) -> String {
+    format!("optimiser.{part}.{which}")
+}
+
+impl Optimiser {
+    /// Puts what it remembers into `into`: the number of steps and the moments of every value.
+    pub fn export(&self, into: &mut BTreeMap<String, Raw>) -> Result<()> {
+        into.insert(STEPS.into(), Raw { shape: vec![1], data: vec![self.steps as f32] });
+        for (i, part) in self.parts.iter().enumerate() {
+            let moments = match &part.state {
+                State::Cpu(moments) => {
+                    let (first, second) = moments.lock().map_err(|_| failed())?.clone();
+                    [first, second]
+                }
+                State::Other(moments) => {
+                    let moments = moments.lock().map_err(|_| failed())?;
+                    [moments[0].flatten_all()?.to_vec1()?, moments[1].flatten_all()?.to_vec1()?]
+                }
+            };
+            for (which, data) in moments.into_iter().enumerate() {
+                into.insert(moment_name(i, which), Raw { shape: vec![data.len()], data });
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers again what [`Optimiser::export`] gave, for the same variables.
+    pub fn restore(&mut self, from: &BTreeMap<String, Raw>) -> Result<()> {
+        let get = |name: String| from.get(&name).ok_or_else(|| Error::Msg(format!("the checkpoint has no {name}")));
+        self.steps = get(STEPS.into())?.data.first().map_or(0, |steps| *steps as i32);
+        for (i, part) in self.parts.iter().enumerate() {
+            let [first, second] = [get(moment_name(i, 0))?, get(moment_name(i, 1))?];
+            if [first, second].iter().any(|m| m.data.len() != part.var.elem_count()) {
+                return Err(Error::Msg(format!("the checkpoint's {} has another size", moment_name(i, 0))));
+            }
+            match &part.state {
+                State::Cpu(moments) => {
+                    *moments.lock().map_err(|_| failed())? = (first.data.clone(), second.data.clone());
+                }
+                State::Other(moments) => {
+                    let tensor = |raw: &Raw| Tensor::from_vec(raw.data.clone(), part.var.shape(), part.var.device());
+                    *moments.lock().map_err(|_| failed())? = [tensor(first)?, tensor(second)?];
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! The recipe of a training run: a TOML file that is stored with the weights.
 
+use super::noise::Noise;
+use super::pick::Experiment;
+use crate::model::card::Architecture;
 use crate::model::weights::BLOCKS;
 use crate::preprocess::{InputContract, VIEWS};
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,8 @@ pub struct Recipe {
     pub seed: u64,
     /// The outputs in their order. Regions of the manifest that are none of them count as "none of these".
     pub heads: Vec<String>,
+    /// One network for all heads, or one for each.
+    pub architecture: Architecture,
     /// What the network is given.
     pub input: InputContract,
     /// Side of the square in training, in pixels, where it is not `input.size`: a smaller one is faster, and an image that is seen a
@@ -46,6 +51,13 @@ pub struct Recipe {
     pub copies: usize,
     /// The same augmented copies in every pass: what the frozen part makes of them is computed once and kept.
     pub keep: bool,
+    /// Augmented copies of each validation image, by which the epochs are compared; 0: the images themselves. Calibration and thresholds
+    /// are always fitted on the images themselves.
+    pub validation_copies: usize,
+    /// What is done about labels that may be wrong.
+    pub noise: Option<Noise>,
+    /// The images are drawn from the manifest, and the result is tested on what was kept apart.
+    pub experiment: Option<Experiment>,
     /// By source.
     pub source: BTreeMap<String, Source>,
     /// How strong the augmentation is; 1 is as designed, 0 none.
@@ -159,6 +171,7 @@ impl Default for Recipe {
             name: "radroute".into(),
             seed: 1,
             heads: heads.map(String::from).to_vec(),
+            architecture: Architecture::Shared,
             input: InputContract::default(),
             train_size: None,
             views: 1,
@@ -174,6 +187,9 @@ impl Default for Recipe {
             most_positive_weight: 3.0,
             copies: 1,
             keep: false,
+            validation_copies: 0,
+            noise: None,
+            experiment: None,
             source: BTreeMap::new(),
             augmentation: 1.0,
             other_polarity: 0.1,
@@ -183,6 +199,14 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// A recipe that comes with the program, by its name.
+    pub fn named(name: &str) -> Option<Result<Recipe, String>> {
+        match name {
+            "yi2019" => Some(Recipe::parse(include_str!("yi2019.toml"))),
+            _ => None,
+        }
+    }
+
     /// Reads a recipe; what it does not say is as by default.
     pub fn parse(text: &str) -> Result<Recipe, String> {
         let recipe: Recipe = toml::from_str(text).map_err(|e| e.to_string())?;
@@ -219,6 +243,8 @@ impl Recipe {
         demand((0.0..=2.0).contains(&self.augmentation), "augmentation is not within 0 to 2")?;
         demand((0.0..=1.0).contains(&self.other_polarity), "other_polarity is not within 0 to 1")?;
         demand(self.source.values().all(|s| s.weight >= 0.0), "a source's weight is below 0")?;
+        self.noise.as_ref().map_or(Ok(()), Noise::check)?;
+        self.experiment.as_ref().map_or(Ok(()), Experiment::check)?;
         demand(!self.keep || self.rates.first_block().is_some(), "keep needs a frozen stem: there is nothing to keep")
     }
 

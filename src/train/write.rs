@@ -24,7 +24,8 @@ pub fn write_card(model: &Path, card: &Card) -> Result<(), TrainError> {
     replace(&model.with_extension("md"), card.markdown().as_bytes())
 }
 
-fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+/// Writes a file whole or not at all: beside it first, synced, then renamed.
+pub(super) fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let beside = file.with_extension("part");
     let write = || -> std::io::Result<()> {
         std::fs::write(&beside, bytes)?;
@@ -42,7 +43,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         permitted_use: "Research use only: several sources of the training images are research only, and the network \
                         has not been validated for clinical use."
             .into(),
-        architecture: "resnet18".into(),
+        architecture: run.recipe.architecture,
         sha256: crate::model::sha256(bytes),
         input: run.recipe.input.clone(),
         views: run.recipe.views,
@@ -51,7 +52,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         data: data(run),
         // By way of text: single precision keeps its short form.
         recipe: json(serde_json::to_string(run.recipe).and_then(|text| serde_json::from_str(&text)))?,
-        metrics: json(serde_json::to_value(report))?,
+        metrics: json(serde_json::to_string(report).and_then(|text| serde_json::from_str(&text)))?,
         limits: limits(run),
     })
 }

@@ -4,8 +4,8 @@ use super::Args;
 use crate::cli::exit;
 use crate::model::card::Card;
 use crate::train::TrainError;
+use crate::train::listing::{Listing, differences, listing};
 use crate::train::manifest::Manifest;
-use crate::train::splits::{Listing, differences, listing};
 use std::io::Write;
 use std::process::ExitCode;
 

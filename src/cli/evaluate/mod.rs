@@ -10,10 +10,11 @@ mod text;
 use super::exit;
 use crate::config::DeviceChoice;
 use crate::judge::suspects::{Suspect, suspects};
-use crate::judge::{self, Judged, Output, Report};
+use crate::judge::{self, Judged, Output, Report, risk};
 use crate::model::Classifier;
 use crate::train::manifest::{Manifest, Split};
 use crate::train::{Progress, TrainError, evaluate, write_card};
+use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -99,7 +100,7 @@ fn judged_or_listed(args: &Args) -> Result<ExitCode, TrainError> {
         return groups::run(args, &manifest);
     }
     let outcome = judged(args, &manifest)?;
-    let text = if args.json { format!("{}\n", json(&outcome)) } else { tables::text(&outcome) };
+    let text = if args.json { format!("{}\n", json(&outcome)?) } else { tables::text(&outcome) };
     // A reader that has gone away wants no more.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(ExitCode::SUCCESS)
@@ -108,6 +109,12 @@ fn judged_or_listed(args: &Args) -> Result<ExitCode, TrainError> {
 fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
     if !(args.target > 0.0 && args.target < 1.0) {
         return Err(TrainError::Data(format!("--target {} is not between 0 and 1", args.target)));
+    }
+    if let Some(file) =
+        args.html.as_ref().filter(|f| f.parent().is_some_and(|p| !p.as_os_str().is_empty() && !p.is_dir()))
+    {
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such folder");
+        return Err(TrainError::Write { file: file.to_owned(), source });
     }
     let classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
     let split = match args.split {
@@ -134,7 +141,9 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         report.robust = Some(evaluate::robust(&classifier, &card, manifest, &images, &progress)?);
     }
     let classifier = if args.fit {
-        card.metrics = serde_json::to_value(&report).map_err(|e| TrainError::Data(e.to_string()))?;
+        // By way of text: single precision keeps its short form.
+        let text = serde_json::to_string(&report).and_then(|text| serde_json::from_str(&text));
+        card.metrics = text.map_err(|e| TrainError::Data(e.to_string()))?;
         write_card(&args.model, &card)?;
         Classifier::load(&args.model, DeviceChoice::Auto)?
     } else {
@@ -178,12 +187,19 @@ fn html(outcome: &Outcome, root: &Path, data: String) -> Result<String, TrainErr
     }))
 }
 
-fn json(outcome: &Outcome) -> serde_json::Value {
-    serde_json::json!({
-        "model": outcome.classifier.hash(),
-        "report": outcome.report,
-        "images": outcome.images,
-        "outputs": outcome.outputs,
-        "suspects": outcome.suspects,
-    })
+/// Everything as one object; numbers as short as they can be read back.
+fn json(outcome: &Outcome) -> Result<String, TrainError> {
+    #[derive(Serialize)]
+    struct All<'a> {
+        model: &'a str,
+        report: &'a Report,
+        images: &'a [Judged],
+        outputs: &'a [Output],
+        suspects: &'a [Suspect],
+        risk: Vec<risk::Point>,
+    }
+    let Outcome { classifier, outputs, report, images, suspects } = outcome;
+    let risk = risk::curve(images, classifier.thresholds());
+    let all = All { model: classifier.hash(), report, images, outputs, suspects, risk };
+    serde_json::to_string(&all).map_err(|e| TrainError::Data(e.to_string()))
 }
