@@ -27,7 +27,7 @@ impl Bench {
         for (i, (name, region, split)) in ROWS.iter().enumerate() {
             let period = 2 + i as u32;
             let picture = image::GrayImage::from_fn(40, 30, |x, y| {
-                image::Luma([if (x / period + y / 5) % 2 == 0 { 20 } else { 200 - (x + y) as u8 }])
+                image::Luma([if (x / period + y / 5).is_multiple_of(2) { 20 } else { 200 - (x + y) as u8 }])
             });
             picture.save(folder.path().join(name)).unwrap();
             let source = if i % 2 == 0 { "one" } else { "other" };
