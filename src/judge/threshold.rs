@@ -31,8 +31,9 @@ const GIVE_WAY: f64 = 4.0;
 const PACE: f64 = 1.5;
 /// Weight of the priors for the pace at which claims fall off and for a region's part of them, in claims.
 const PRIOR: f64 = 4.0;
-/// `accept` is not beyond this, whatever the model says: nothing is known of so rare things.
-const HIGHEST: f32 = 0.98;
+/// `accept` is not beyond this, whatever the model says: of what is rarer a hundred images tell nothing, and recall is lost for
+/// certain. What that leaves of the rate is told.
+const HIGHEST: f32 = 0.95;
 /// Resamples of the groups for the interval of the modelled rate.
 const RESAMPLES: usize = 500;
 const SEED: u64 = 1;
@@ -62,7 +63,7 @@ pub struct Evidence {
     pub counted_95: Option<Interval>,
     /// Part of the five regions' images, with their copies, that is named.
     pub recall: f64,
-    /// Whether `expected` keeps to the target; where it does not, the recall was given preference.
+    /// Whether `expected` keeps to the target; where it does not, the recall was given preference, or [`HIGHEST`] reached.
     pub met: bool,
 }
 

@@ -73,7 +73,11 @@ fn rest_on(thresholds: &Value) -> String {
         percent("target"),
         percent("expected"),
         range("expected_95"),
-        if met { "" } else { ": the target is not met, since it would leave too few of the regions' images named" },
+        if met {
+            ""
+        } else {
+            ": the target is not met; thresholds that keep to it would leave too few of the regions' images named, or lie where such data tell nothing"
+        },
         count(thresholds, "outside"),
         count(thresholds, "groups"),
         count(thresholds, "copies"),

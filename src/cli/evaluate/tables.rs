@@ -126,7 +126,11 @@ fn evidence(e: &Evidence, cross: Option<&CrossFitted>) -> String {
         percent(e.target),
         percent(e.expected),
         range(e.expected_95),
-        if e.met { "– met" } else { "– NOT met, since it would leave too few named" },
+        if e.met {
+            "– met"
+        } else {
+            "– NOT met: it would leave too few named, or asks for more than such data tell"
+        },
         e.outside,
         e.groups,
         e.copies,
