@@ -8,8 +8,7 @@
 //! | commands | [`cli`] |
 //! | wiring | [`daemon`], [`notify`] |
 //! | stages | [`receive`], [`look`], [`decide`], [`deliver`], [`upkeep`] |
-//! | shared by stages | [`config`], [`telemetry`], [`audit`], [`dimse`], [`ledger`], [`spool`], [`model`], [`pixels`], [`judge`],
-//! [`train`] |
+//! | shared by stages | [`config`], [`telemetry`], [`audit`], [`dimse`], [`ledger`], [`spool`], [`model`], [`pixels`], [`drawing`], [`judge`], [`train`], [`harvest`] |
 //! | pure ground | [`dataset`], [`correct`], [`verdict`], [`route`], [`anatomy`], [`preprocess`] |
 //!
 //! The pure ground knows no tokio, no socket, no file and no configuration. See ARCHITECTURE.md.
@@ -27,6 +26,8 @@ pub mod dataset;
 pub mod decide;
 pub mod deliver;
 pub mod dimse;
+pub mod drawing;
+pub mod harvest;
 pub mod judge;
 pub mod ledger;
 pub mod look;

@@ -133,8 +133,9 @@ pub fn framed(plane: &Plane, contract: &InputContract) -> Option<Framed> {
         }
     }
     let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
-    // Scales of very small differences overflow: 0 times infinity is no number, and `max` takes the other one.
-    grey.iter_mut().for_each(|v| *v = ((*v - low) * scale).max(0.0).min(1.0));
+    // Of a very small difference there is no finite scale, and 0 times infinity is no number.
+    let scale = if scale.is_finite() { scale } else { 0.0 };
+    grey.iter_mut().for_each(|v| *v = ((*v - low) * scale).clamp(0.0, 1.0));
     let inverted = contract.dark_surround && surround(&grey, across, down) > 0.5;
     if inverted {
         grey.iter_mut().for_each(|v| *v = 1.0 - *v);
@@ -341,16 +342,17 @@ mod tests {
 
     #[test]
     fn area_average_down() {
-        let input = network_input(&plane(4, 4, |x, y| if (x + y) % 2 == 0 { 10.0 } else { 20.0 }), &plain(2, false));
-        assert_eq!(input, [0.5; 4]);
+        let grey = |x: usize, y: usize| if (x + y) % 2 == 0 { 10.0 } else { 20.0 };
+        assert_eq!(resize(4, 4, 2, 2, grey), [15.0; 4]);
+        // What is left of a pattern finer than the square is even: there is nothing to stretch.
+        assert_eq!(network_input(&plane(4, 4, grey), &plain(2, false)), [0.0; 4]);
     }
 
     #[test]
     fn whole_mean_is_kept_by_uneven_shrinking() {
         let source = plane(37, 37, |x, y| ((x * 7 + y * 13) % 29) as f32 / 28.0);
         let mean = source.data.iter().sum::<f32>() / (37.0 * 37.0);
-        let input = network_input(&source, &plain(8, false));
-        let result = input.iter().sum::<f32>() / 64.0;
+        let result = resize(37, 37, 8, 8, |x, y| source.data[y * 37 + x]).iter().sum::<f32>() / 64.0;
         assert!((mean - result).abs() < 1e-4, "{mean} {result}");
     }
 

@@ -38,7 +38,8 @@
 //! | sure of R | R, with synonyms or what `same_as` declares one with R | `synonym` | only with `normalise_synonyms` / no |
 //!
 //! Mode `observe` gives the same verdicts and writes nothing. A region that is not enabled is seen, routed and recorded,
-//! never written. What is written is written to every instance of the series. The region stays in the verdict wherever the
+//! never written. Which parts are neighbours is a matter of the rules ([`Rules::neighbours`]); what `same_as` declares one with
+//! R is none. What is written is written to every instance of the series. The region stays in the verdict wherever the
 //! network was sure, also where nothing is written, so that routes by region work.
 //!
 //! In mode `fill`, a series in which any instance has a value that would change is left alone as a whole: filling the others
@@ -221,6 +222,18 @@ pub struct Rules {
     pub normalise_synonyms: bool,
     /// Tags that the site takes as one with a region: terms, or words of its own.
     pub same_as: BTreeMap<Region, Vec<String>>,
+    /// Defined terms of the parts next door, in place of [`Region::neighbours`] for the regions that are there.
+    pub neighbours: BTreeMap<Region, Vec<&'static str>>,
+}
+
+impl Rules {
+    /// Is `term` (a defined term) next door to `region`, so that a tag that names it is left alone?
+    fn is_neighbour(&self, region: Region, term: &str) -> bool {
+        match self.neighbours.get(&region) {
+            Some(terms) => terms.contains(&term),
+            None => crate::anatomy::is_neighbour(region, term),
+        }
+    }
 }
 
 /// One instance of the series.

@@ -109,3 +109,34 @@ fn weights_that_are_not_there_are_an_error_of_configuration() {
     assert_eq!(output.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/w.json"));
 }
+
+#[test]
+fn activation_maps_of_folders_dicom_png_and_jpeg() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, cams) = (folder.path().join("images"), folder.path().join("cams"));
+    for part in ["a", "b"] {
+        std::fs::create_dir_all(images.join(part)).unwrap();
+        std::fs::copy(root().join("tests/data/hand-1.dcm"), images.join(part).join("hand.dcm")).unwrap();
+    }
+    std::fs::copy(root().join("tests/data/foot-1.dcm"), images.join("foot.dcm")).unwrap();
+    let knee = radroute::pixels::read_any(&root().join("tests/data/knee-1.dcm"), 448).unwrap();
+    let knee = radroute::drawing::thumbnail(&knee, 448);
+    knee.save(images.join("knee-p.png")).unwrap();
+    knee.save(images.join("knee-j.jpg")).unwrap();
+    let output = classify(&["--json", "--cam", cams.to_str().unwrap()], &[&images]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut names: Vec<String> =
+        std::fs::read_dir(&cams).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["hand-2-HAND.png", "hand-HAND.png", "knee-j-KNEE.png", "knee-p-KNEE.png"]);
+    let objects = objects(&output);
+    assert_eq!(objects["foot.dcm"]["cams"], Value::Array(vec![]));
+    assert_eq!(objects["knee-p.png"]["cams"].as_array().unwrap().len(), 1);
+    for name in names {
+        let picture = image::open(cams.join(&name)).unwrap().into_rgb8();
+        let tints: Vec<u8> = picture.pixels().map(|p| p.0.iter().max().unwrap() - p.0.iter().min().unwrap()).collect();
+        let (least, most) = (tints.iter().min().unwrap(), tints.iter().max().unwrap());
+        assert!(*least < 8 && *most > 60, "{name}: {least} {most}");
+        assert!((200..=512).contains(&picture.width().max(picture.height())), "{name}");
+    }
+}

@@ -59,13 +59,13 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
     let file = folder.join("m.safetensors");
     std::fs::write(&file, &bytes).unwrap();
     let card = Card {
-        views: 1,
         format: FORMAT,
         name: "m".into(),
         permitted_use: "tests".into(),
         architecture: Architecture::Shared,
         sha256: sha256(&bytes),
         input: InputContract { size, ..InputContract::default() },
+        views: 1,
         heads: heads().into_iter().map(|name| Head { name, scale: 1.0, offset: 0.0 }).collect(),
         regions: Region::ALL.iter().map(|r| (r.term().to_owned(), Threshold { accept: 0.6, reject: 0.2 })).collect(),
         data: Data::default(),
@@ -225,6 +225,10 @@ fn an_ensemble_gives_what_its_members_give() {
         }
     }
     assert!((together[0][0] - together[0][1]).abs() > 1e-3, "all members are one: {together:?}");
+    let maps = classifier.activation_maps(&inputs).unwrap();
+    for (head, name) in heads().iter().enumerate() {
+        assert!((maps[0][name].logit() - together[0][head]).abs() < 1e-4, "{name}: each head has its member's map");
+    }
     let scores = classifier.scores(&inputs).unwrap();
     assert_eq!(scores[0].len(), heads().len());
     assert!(classifier.card().markdown().contains("ensemble"));
@@ -285,4 +289,85 @@ fn an_input_of_another_size_is_an_error() {
     let file = write_model(folder.path(), &random_weights(12, 6), 32);
     let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
     assert!(classifier.scores(&[vec![0.0; 31 * 32]]).is_err());
+}
+
+#[test]
+fn the_mean_of_an_activation_map_and_the_bias_are_the_logit() {
+    for (seed, size) in [(21, 64), (22, 97)] {
+        let weights = Weights::from_tensors(Path::new("random"), random_weights(seed, 6));
+        let network = Network::new(&weights, 6).unwrap();
+        let reference = Reference::new(&network, &candle_core::Device::Cpu).unwrap();
+        let inputs = inputs(seed, 3, size);
+        let logits = network.logits(&inputs, size).unwrap();
+        let all =
+            [network.activation_maps(&inputs, size), reference.activation_maps(&inputs, size)].map(Result::unwrap);
+        for maps in &all {
+            assert_eq!(maps.len(), 3);
+            for (maps, logits) in maps.iter().zip(&logits) {
+                assert_eq!(maps.len(), 6);
+                for (map, logit) in maps.iter().zip(logits) {
+                    assert_eq!((map.side, map.values.len()), (size.div_ceil(32), size.div_ceil(32).pow(2)));
+                    assert!((map.logit() - logit).abs() < 1e-4, "{} {logit}", map.logit());
+                }
+            }
+        }
+        for (ours, theirs) in all[0].iter().flatten().zip(all[1].iter().flatten()) {
+            assert!(ours.values.iter().zip(&theirs.values).all(|(a, b)| (a - b).abs() < 1e-3));
+        }
+    }
+    assert!(network_of_brightness().activation_maps(&[], 64).unwrap().is_empty());
+}
+
+/// A network whose every layer passes on its first channel, averaged over the kernel: it answers to brightness.
+fn network_of_brightness() -> Network {
+    let mut tensors = random_weights(23, 6);
+    for (name, raw) in &mut tensors {
+        let norm = (name.contains("bn") || name.contains("downsample.1")) && name.ends_with(".weight");
+        raw.data.fill(if norm || name.ends_with("running_var") { 1.0 } else { 0.0 });
+        if raw.shape.len() == 4 {
+            let each = raw.shape[2] * raw.shape[3];
+            raw.data[..each].fill(1.0 / each as f32);
+        }
+    }
+    // The first head takes the first channel.
+    tensors.get_mut("fc.weight").unwrap().data[0] = 1.0;
+    Network::new(&Weights::from_tensors(Path::new("drawn"), tensors), 6).unwrap()
+}
+
+#[test]
+fn the_evidence_for_a_bright_spot_lies_where_the_spot_is() {
+    let (network, size) = (network_of_brightness(), 224);
+    for (column, row) in [(40, 50), (180, 60), (110, 115), (60, 190), (200, 200)] {
+        let spot = |i: usize| (i % size).abs_diff(column) < 12 && (i / size).abs_diff(row) < 12;
+        let input = (0..size * size).map(|i| if spot(i) { 1.0 } else { 0.0 }).collect();
+        let maps = network.activation_maps(&[input], size).unwrap();
+        let (x, y) = maps[0][0].peak();
+        let near = |cell: usize, pixel: usize| (cell as f32 * 32.0 + 16.0 - pixel as f32).abs() <= 32.0;
+        assert!(near(x, column) && near(y, row), "spot at {column}, {row}, found in cell {x}, {y}");
+        assert!(maps[0][1].values.iter().all(|v| *v == 0.0), "a head without weights finds nothing");
+    }
+}
+
+#[test]
+fn a_classifier_names_its_maps_and_tells_where_the_image_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(24, 6), 64);
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let plane = Plane { width: 50, height: 25, data: (0..1250).map(|i| (i * 7 % 37) as f32).collect() };
+    let (input, framed) = classifier.framed_input(&plane);
+    let framed = framed.unwrap();
+    assert_eq!(input, classifier.input(&plane));
+    assert_eq!((framed.across, framed.down), (64, 32));
+    let maps = classifier.activation_maps(std::slice::from_ref(&input)).unwrap();
+    // Whatever the number of views, the map explains the logit.
+    for views in [1, 8] {
+        edit_card(&file, |card| card["views"] = views.into());
+        let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+        let logits = classifier.logits(std::slice::from_ref(&input)).unwrap();
+        let maps = classifier.activation_maps(std::slice::from_ref(&input)).unwrap();
+        for (head, logit) in heads().iter().zip(&logits[0]) {
+            assert!((maps[0][head].logit() - logit).abs() < 1e-4, "{views} {head}");
+        }
+    }
+    assert_eq!(maps[0].keys().cloned().collect::<std::collections::BTreeSet<_>>(), heads().into_iter().collect());
 }

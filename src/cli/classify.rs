@@ -1,5 +1,6 @@
 //! `radroute classify`: names the region of image files, with the verdict that each would get by itself.
 
+use super::cam::{Image, Pictures};
 use super::exit;
 use crate::anatomy::Region;
 use crate::config::Config;
@@ -35,6 +36,11 @@ pub struct Args {
     /// With --json: also the scores of the further heads, and the reason of the verdict
     #[arg(long, requires = "json")]
     details: bool,
+    /// Write here a PNG for each file and each of the five regions scored over a half: where the network found it
+    ///
+    /// Named <file>-<REGION>.png, with a number where a name comes twice.
+    #[arg(long, value_name = "DIR")]
+    cam: Option<PathBuf>,
 }
 
 /// How many files are read and classified at once.
@@ -48,6 +54,9 @@ struct Row {
     facts: Option<Facts>,
     look: Look,
     verdict: Verdict,
+    image: Option<Image>,
+    /// The pictures of `--cam`.
+    cams: Option<Vec<PathBuf>>,
 }
 
 /// Runs the command.
@@ -68,14 +77,27 @@ pub fn run(args: Args, config: PathBuf) -> ExitCode {
     for path in &args.paths {
         collect(path, DEEPEST, &mut files, &mut tell);
     }
+    let mut pictures = match args.cam.as_ref().map(|folder| Pictures::new(folder, &files)).transpose() {
+        Ok(pictures) => pictures,
+        Err(error) => {
+            eprintln!("radroute classify: {error}");
+            return ExitCode::from(exit::IOERR);
+        }
+    };
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["path", "region", "score", "BodyPartExamined", "verdict", "best outside"]);
     let mut rows = 0;
     for part in files.chunks(BATCH) {
-        for (path, result) in part.iter().zip(looker.look(part)) {
+        for (path, mut result) in part.iter().zip(looker.look(part)) {
             if let Ok(Row { look: Look::Undecodable { reason }, .. }) = &result {
                 tell(path, reason);
+            }
+            if let (Ok(row), Some(pictures)) = (&mut result, &mut pictures) {
+                match looker.draw(row, pictures) {
+                    Ok(cams) => row.cams = Some(cams),
+                    Err(why) => tell(path, &why),
+                }
             }
             match result {
                 Ok(row) if args.json => {
@@ -125,7 +147,7 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>, tell: &mut impl 
 
 /// What one file gave before the network.
 enum Read {
-    Input(Option<Facts>, Vec<f32>, f32),
+    Image(Option<Facts>, Image, f32),
     Not(Option<Facts>, Look),
 }
 
@@ -157,7 +179,7 @@ impl Looker {
         let inputs: Vec<Vec<f32>> = read
             .iter()
             .filter_map(|r| match r {
-                Ok(Read::Input(_, input, _)) => Some(input.clone()),
+                Ok(Read::Image(_, image, _)) => Some(image.input.clone()),
                 _ => None,
             })
             .collect();
@@ -165,18 +187,23 @@ impl Looker {
         let mut scores = self.classifier.scores(&inputs).map(Vec::into_iter).map_err(|e| e.to_string());
         let classify_ms = begun.elapsed().as_secs_f32() * 1e3 / inputs.len().max(1) as f32;
         let one = |(file, read): (&PathBuf, Result<Read, String>)| {
-            let (facts, look) = match read? {
-                Read::Not(facts, look) => (facts, look),
-                Read::Input(facts, _, decode_ms) => {
+            let (facts, look, image) = match read? {
+                Read::Not(facts, look) => (facts, look, None),
+                Read::Image(facts, image, decode_ms) => {
                     let scores = scores.as_mut().map_err(|e| e.clone())?.next().ok_or("the network gave no answer")?;
                     let model = self.classifier.hash().to_owned();
-                    (facts, Look::Scored { scores, model, decode_ms, classify_ms })
+                    (facts, Look::Scored { scores, model, decode_ms, classify_ms }, Some(image))
                 }
             };
             let verdict = judge(facts.as_ref(), &look, &self.rules);
-            Ok(Row { path: file.clone(), facts, look, verdict })
+            Ok(Row { path: file.clone(), facts, look, verdict, image, cams: None })
         };
         files.iter().zip(read).map(one).collect()
+    }
+
+    fn draw(&self, row: &Row, pictures: &mut Pictures) -> Result<Vec<PathBuf>, String> {
+        let Some(image) = &row.image else { return Ok(Vec::new()) };
+        pictures.draw(&self.classifier, &row.path, image, &row.look)
     }
 
     fn read(&self, file: &Path) -> Result<Read, String> {
@@ -186,7 +213,10 @@ impl Looker {
             return Ok(Read::Not(facts, Look::Exempt { reason }));
         }
         match pixels::read_any(file, self.classifier.wanted_pixels()) {
-            Ok(plane) => Ok(Read::Input(facts, self.classifier.input(&plane), begun.elapsed().as_secs_f32() * 1e3)),
+            Ok(plane) => {
+                let (input, framed) = self.classifier.framed_input(&plane);
+                Ok(Read::Image(facts, Image { plane, input, framed }, begun.elapsed().as_secs_f32() * 1e3))
+            }
             Err(PixelsError::Unsuitable(reason)) => Ok(Read::Not(facts, Look::Exempt { reason })),
             // A DICOM object has a verdict even so, as in the daemon.
             Err(PixelsError::Undecodable(reason)) if facts.is_some() => {
@@ -241,6 +271,8 @@ struct Line<'a> {
     region: Option<&'static str>,
     body_part_examined: Option<&'a str>,
     verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cams: Option<Vec<String>>,
     #[serde(flatten)]
     details: Option<Details<'a>>,
 }
@@ -264,6 +296,7 @@ fn line(row: &Row, details: bool) -> Line<'_> {
         region: row.verdict.region.map(Region::term),
         body_part_examined: row.facts.as_ref().and_then(|f| text(&f.body_part_examined)),
         verdict: row.verdict.kind.name(),
+        cams: row.cams.as_ref().map(|cams| cams.iter().map(|p| p.to_string_lossy().into_owned()).collect()),
         details: details.then_some(Details { other, reason: &row.verdict.reason }),
     }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub mod audit;
+mod cam;
 pub mod check;
 pub mod classify;
 pub mod demo;
 pub mod evaluate;
+pub mod harvest;
 pub mod queue;
 pub mod send;
 pub mod serve;
@@ -65,6 +67,8 @@ enum Command {
     Sink(sink::Args),
     /// Train the network
     Train(train::Args),
+    /// Show, export or remove thumbnails kept for training
+    Harvest(harvest::Args),
     /// Measure the network
     Evaluate(evaluate::Args),
     /// Show the whole way in one process
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(args, config),
         Command::Sink(args) => sink::run(args, config),
         Command::Train(args) => train::run(args, config),
+        Command::Harvest(args) => harvest::run(args, config),
         Command::Evaluate(args) => evaluate::run(args, config),
         Command::Demo(args) => demo::run(args, config),
     }

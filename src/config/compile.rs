@@ -1,6 +1,7 @@
 //! What the stages ask of a configuration: routes, exemptions and the rules of verdicts, ready to be used.
 
 use super::tables::Config;
+use crate::anatomy::{Tag, normalise};
 use crate::route::{Matcher, PatternError, Router, Rule};
 use crate::verdict::{self, Threshold};
 use std::collections::BTreeMap;
@@ -36,6 +37,16 @@ impl Config {
             regions: self.classify.regions.iter().copied().collect(),
             normalise_synonyms: self.classify.normalise_synonyms,
             same_as: self.classify.same_as.clone(),
+            neighbours: self.classify.neighbours.iter().map(|(region, words)| (*region, terms(words))).collect(),
         }
     }
+}
+
+/// The defined terms that words stand for; those that stand for none are left out, and `check` has told of them.
+fn terms(words: &[String]) -> Vec<&'static str> {
+    let term = |word: &String| match normalise(word) {
+        Tag::Term { term, .. } | Tag::General(term) => Some(term),
+        Tag::Empty | Tag::Unknown(_) => None,
+    };
+    words.iter().filter_map(term).collect()
 }

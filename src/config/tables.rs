@@ -35,6 +35,8 @@ pub struct Config {
     #[serde(default)]
     pub retention: Retention,
     #[serde(default)]
+    pub harvest: Harvest,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -109,6 +111,8 @@ pub struct Classify {
     pub normalise_synonyms: bool,
     /// Terms that the site takes as one with a region, such as `PELVIS = ["HIP"]`.
     pub same_as: BTreeMap<Region, Vec<String>>,
+    /// The parts next door to a region, in place of [`Region::neighbours`]; a tag that names one is left alone.
+    pub neighbours: BTreeMap<Region, Vec<String>>,
     /// Objects that are never looked at: any of these matching.
     pub exempt: Vec<Match>,
 }
@@ -235,6 +239,16 @@ pub struct Retention {
     pub delivered: Duration,
 }
 
+/// `[harvest]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Harvest {
+    pub enabled: bool,
+    /// The most thumbnails that are kept, of all tags together.
+    pub max_images: usize,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -286,6 +300,7 @@ impl Default for Classify {
             secondary_capture: ["CR", "DX", "RG"].map(String::from).to_vec(),
             normalise_synonyms: false,
             same_as: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
             exempt: Vec::new(),
         }
     }
@@ -306,6 +321,12 @@ impl Default for Routing {
 impl Default for Retention {
     fn default() -> Self {
         Retention { delivered: Duration::from_secs(24 * 3600) }
+    }
+}
+
+impl Default for Harvest {
+    fn default() -> Self {
+        Harvest { enabled: false, max_images: 5000 }
     }
 }
 

@@ -114,6 +114,54 @@ fn what_is_no_toml_is_told_with_every_line() {
 }
 
 #[test]
+fn neighbours_are_parts_beside_the_region_and_what_they_drop_is_told() {
+    let tail = r#"[classify.same_as]
+PELVIS = ["HIP"]
+[classify.neighbours]
+PELVIS = ["HIP", "BECKEN", "", "OTHER", "QWERTY"]
+ELBOW = ["FOREARM", "RADIUSULNA", "RADIUS", "ULNA", "HUMERUS", "UPPERARM", "ARM"]
+HANDS = []
+"#;
+    finds_in(
+        tail,
+        &[
+            (4, "\"BECKEN\" names PELVIS itself"),
+            (4, "an empty tag is filled"),
+            (4, "\"OTHER\" names no part"),
+            (6, "unknown value `HANDS`"),
+        ],
+    );
+    let tail = tail.replace("\"BECKEN\", \"\", \"OTHER\", ", "").replace("HANDS = []", "");
+    finds_in(
+        &tail,
+        &[
+            (4, "warning: \"HIP\" is one with PELVIS by classify.same_as"),
+            (4, "warning: \"QWERTY\" is no part that is known"),
+            (4, "warning: classify.neighbours.PELVIS takes the place of the default"),
+        ],
+    );
+}
+
+#[test]
+fn neighbours_reach_the_rules_as_defined_terms() {
+    let tail = "[classify.neighbours]\nKNEE = [\"l ankle\", \"PATELLA\"]\n";
+    let config = Config::parse(&format!("{LEAST}{tail}")).unwrap().config;
+    let rules = config.verdict_rules(&std::collections::BTreeMap::new());
+    assert_eq!(rules.neighbours, [(Region::Knee, vec!["ANKLE", "PATELLA"])].into());
+}
+
+#[test]
+fn harvest_is_off_by_default_and_its_cap_is_checked() {
+    assert!(!Config::parse(LEAST).unwrap().config.harvest.enabled);
+    finds_in("[harvest]\nenabled = true\nmax_images = 0\n", &[(3, "harvest.max_images must be at least 1")]);
+    finds_in(
+        "[harvest]\nmax_images = 2000000\n",
+        &[(2, "warning: harvest.max_images: 2000000 thumbnails take some 100 GB")],
+    );
+    finds_in("[harvest]\nmax_image = 5\n", &[(2, "did you mean `max_images`?")]);
+}
+
+#[test]
 fn a_key_twice_is_an_error() {
     finds_in("\n[log]\nlevel = \"info\"\nlevel = \"debug\"\n", &[(4, "duplicate key")]);
 }
@@ -373,6 +421,21 @@ fn the_shipped_configuration_is_right_and_shows_the_defaults() {
     assert_eq!(shipped.classify, defaults.classify);
     assert_eq!(shipped.destination, defaults.destination);
     assert_eq!((shipped.retention, shipped.log), (defaults.retention, defaults.log));
+    assert_eq!(shipped.harvest, defaults.harvest);
+}
+
+#[test]
+fn the_shipped_configuration_shows_the_default_neighbours() {
+    let text = include_str!("../../config.toml");
+    let begin = text.find("# [classify.neighbours]").unwrap();
+    let commented = text[begin..].lines().map_while(|line| line.strip_prefix("# "));
+    let table: String = commented.map(|line| format!("{line}\n")).collect();
+    let loaded = Config::parse(&format!("{LEAST}{table}")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let rules = loaded.config.verdict_rules(&std::collections::BTreeMap::new());
+    for region in Region::ALL {
+        assert_eq!(rules.neighbours[&region], region.neighbours(), "{region:?}");
+    }
 }
 
 #[test]

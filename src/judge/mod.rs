@@ -133,6 +133,7 @@ pub fn rules(thresholds: &Thresholds, mode: Mode) -> Rules {
         regions: Region::ALL.into_iter().collect(),
         normalise_synonyms: false,
         same_as: BTreeMap::new(),
+        neighbours: BTreeMap::new(),
     }
 }
 

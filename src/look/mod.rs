@@ -12,9 +12,11 @@ pub use suspects::Suspects;
 
 use crate::config::Config;
 use crate::dataset::Facts;
+use crate::harvest::{self, Harvester, Offer, Origin};
 use crate::ledger::{InstanceId, InstanceRow, Ledger, now};
 use crate::model::Classifier;
 use crate::pixels::{self, PixelsError};
+use crate::preprocess::Plane;
 use crate::route::Case;
 use crate::spool::Spool;
 use crate::verdict::Look;
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 use suspects::TRIES;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 /// The longest that one image may take to be read; then it is undecodable and goes on.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,6 +61,15 @@ struct Looker {
     classifier: Arc<Classifier>,
     network: Network,
     suspects: Suspects,
+    /// `None`: it cannot be had, which is no reason not to look.
+    harvester: Option<Harvester>,
+}
+
+/// Caps of the harvest in force when an image is looked at.
+#[derive(Clone, Copy)]
+struct Harvest {
+    most: usize,
+    min_free: u64,
 }
 
 /// An instance and what looking at it gave.
@@ -75,7 +86,11 @@ impl LookStage {
                 return;
             }
         };
-        let looker = Looker { classifier: self.classifier.clone(), network, suspects: self.suspects.clone() };
+        let harvester = Harvester::start(&self.config.borrow().node.state_dir)
+            .inspect_err(|error| warn!(%error, "cannot start the thread of the harvest: nothing is harvested"))
+            .ok();
+        let looker =
+            Looker { classifier: self.classifier.clone(), network, suspects: self.suspects.clone(), harvester };
         let most = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST);
         let mut busy: Vec<InstanceId> = Vec::new();
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -116,10 +131,15 @@ impl LookStage {
             tasks.spawn(async move { (row.id, Ok(Look::Exempt { reason })) });
             return;
         }
+        let harvest = {
+            let config = self.config.borrow();
+            let min_free = config.limits.min_free_disk.as_u64();
+            config.harvest.enabled.then_some(Harvest { most: config.harvest.max_images, min_free })
+        };
         let (path, looker) = (self.spool.path(&row.spool_name), looker.clone());
         tasks.spawn(async move {
             let look = match path {
-                Ok(path) => look_at(&row, path, &looker).await,
+                Ok(path) => look_at(&row, path, &looker, harvest).await,
                 Err(error) => Ok(Look::Undecodable { reason: error.to_string() }),
             };
             (row.id, look)
@@ -188,17 +208,21 @@ pub fn radiograph(facts: &Facts, secondary_capture: &[String]) -> Result<(), Str
 }
 
 /// What looking at an eligible instance gives.
-async fn look_at(row: &InstanceRow, path: PathBuf, stage: &Looker) -> Result<Look, Hung> {
+async fn look_at(row: &InstanceRow, path: PathBuf, stage: &Looker, harvest: Option<Harvest>) -> Result<Look, Hung> {
     let (id, classifier, suspects) = (row.id, stage.classifier.clone(), stage.suspects.clone());
+    let harvested = harvest.map(|_| (row.facts.clone(), row.dataset_offset));
     let read = tokio::task::spawn_blocking(move || {
         let tries = suspects.begin(id);
         if tries >= TRIES {
             return Err(Look::Undecodable { reason: format!("the process ended {tries} times while it was read") });
         }
         let begun = Instant::now();
-        read_input(&path, &classifier).map(|input| (input, begun.elapsed().as_secs_f32() * 1e3))
+        let (input, plane) = read_input(&path, &classifier)?;
+        let decode_ms = begun.elapsed().as_secs_f32() * 1e3;
+        let kept = harvested.and_then(|(facts, offset)| Some((plane, origin(&facts, &path, offset)?)));
+        Ok((input, decode_ms, kept))
     });
-    let (input, decode_ms) = match tokio::time::timeout(PATIENCE, read).await {
+    let (input, decode_ms, kept) = match tokio::time::timeout(PATIENCE, read).await {
         Ok(Ok(Ok(read))) => read,
         Ok(Ok(Err(look))) => return Ok(look),
         Ok(Err(_)) => return Ok(Look::Undecodable { reason: "reading the image panicked".into() }),
@@ -209,20 +233,42 @@ async fn look_at(row: &InstanceRow, path: PathBuf, stage: &Looker) -> Result<Loo
     };
     let model = stage.classifier.hash().to_owned();
     Ok(match stage.network.scores(input, PATIENCE).await? {
-        Ok((scores, classify_ms)) => Look::Scored { scores, model, decode_ms, classify_ms },
+        Ok((scores, classify_ms)) => {
+            if let (Some(harvester), Some(Harvest { most, min_free }), Some((plane, origin))) =
+                (&stage.harvester, harvest, kept)
+            {
+                let (tag, scores, model) = (harvest::label(&row.facts), scores.clone(), model.clone());
+                harvester.offer(Offer { plane, origin, tag, scores, model, most, min_free });
+            }
+            Look::Scored { scores, model, decode_ms, classify_ms }
+        }
         Err(reason) => Look::Undecodable { reason },
     })
 }
 
 /// Decodes and preprocesses; a panic in a decoder is an undecodable image and nothing more.
-fn read_input(path: &Path, classifier: &Classifier) -> Result<Vec<f32>, Look> {
+fn read_input(path: &Path, classifier: &Classifier) -> Result<(Vec<f32>, Plane), Look> {
     let read = catch_unwind(AssertUnwindSafe(|| {
-        pixels::read_dicom(path, classifier.wanted_pixels()).map(|plane| classifier.input(&plane))
+        pixels::read_dicom(path, classifier.wanted_pixels()).map(|plane| (classifier.input(&plane), plane))
     }));
     match read {
-        Ok(Ok(input)) => Ok(input),
+        Ok(Ok(read)) => Ok(read),
         Ok(Err(PixelsError::Unsuitable(reason))) => Err(Look::Exempt { reason }),
         Ok(Err(error)) => Err(Look::Undecodable { reason: error.to_string() }),
         Err(_) => Err(Look::Undecodable { reason: "the decoder panicked".into() }),
     }
+}
+
+/// Whose image it is, for the harvest alone. An image whose patient cannot be read is not harvested: its group would be
+/// another than that of the patient's other images.
+fn origin(facts: &Facts, path: &Path, offset: u64) -> Option<Origin> {
+    // Nothing that goes wrong here may make the image undecodable.
+    let read = catch_unwind(|| harvest::patient_id(path, offset, &facts.transfer_syntax_uid)).ok()?;
+    let patient_id =
+        read.inspect_err(|error| debug!(%error, "an image was not harvested: its header cannot be read")).ok()?;
+    Some(Origin {
+        sop_instance_uid: facts.sop_instance_uid.clone(),
+        patient_id,
+        study_instance_uid: facts.study_instance_uid.clone(),
+    })
 }

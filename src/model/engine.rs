@@ -5,6 +5,7 @@
 //! Blocks of output pixels run on rayon's threads, over all images of a batch. No unsafe code here.
 
 use super::ModelError;
+use super::cam::{ActivationMap, activation_maps};
 use super::weights::{BLOCKS, Conv, Weights};
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 use rayon::prelude::*;
@@ -111,8 +112,19 @@ impl Network {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        let maps = self.begin(inputs, size)?;
-        self.end(&self.run(maps, 0..self.blocks.len())?)
+        self.end(&self.last_maps(inputs, size)?)
+    }
+
+    /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        activation_maps(&self.last_maps(inputs, size)?, &self.head_weight, &self.head_bias)
+    }
+
+    fn last_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Maps, ModelError> {
+        self.run(self.begin(inputs, size)?, 0..self.blocks.len())
     }
 }
 

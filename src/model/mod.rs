@@ -2,8 +2,9 @@
 //!
 //! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
 //! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
-//! [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
+//! [`cam`] tells where in the image a head's evidence lies; [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
+pub mod cam;
 pub mod card;
 pub mod engine;
 pub mod reference;
@@ -11,8 +12,9 @@ pub mod views;
 pub mod weights;
 
 use crate::config::DeviceChoice;
-use crate::preprocess::{Plane, network_input};
+use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
+use cam::ActivationMap;
 use card::{Architecture, Card};
 use reference::Reference;
 use sha2::{Digest, Sha256};
@@ -122,6 +124,14 @@ impl Classifier {
         network_input(plane, &self.card.input)
     }
 
+    /// The same input, with how the image lies in it; `None` for a plane without a finite value.
+    pub fn framed_input(&self, plane: &Plane) -> (Vec<f32>, Option<Framed>) {
+        match framed(plane, &self.card.input) {
+            Some(framed) => (framed.input(&self.card.input), Some(framed)),
+            None => (self.input(plane), None),
+        }
+    }
+
     /// Calibrated probability of each head for each input.
     pub fn scores(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, f32>>, ModelError> {
         let logits = self.logits(inputs)?;
@@ -136,6 +146,18 @@ impl Classifier {
             scores.push(row);
         }
         Ok(scores)
+    }
+
+    /// The class activation map of each head, by name, for each input: the mean over the card's views, each turned back. A
+    /// second pass through the network.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, ActivationMap>>, ModelError> {
+        let size = self.card.input.size;
+        let maps = views::averaged_maps(inputs, size, self.card.views, |squares| match &self.backend {
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.activation_maps(squares, size)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.activation_maps(squares, size)),
+        })?;
+        let named = |maps: Vec<ActivationMap>| self.card.heads.iter().map(|h| h.name.clone()).zip(maps).collect();
+        Ok(maps.into_iter().map(named).collect())
     }
 
     /// The network's outputs, averaged over the card's views, in the order of the card's heads.
@@ -158,15 +180,15 @@ fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<engine::Netwo
     }
 }
 
-/// Each image's outputs of all networks in one row.
-fn side_by_side<N>(
+/// Each image's outputs (or maps) of all networks in one row.
+fn side_by_side<N, T: Clone>(
     images: usize,
     networks: &[N],
-    logits: impl Fn(&N) -> Result<Vec<Vec<f32>>, ModelError>,
-) -> Result<Vec<Vec<f32>>, ModelError> {
+    outputs: impl Fn(&N) -> Result<Vec<Vec<T>>, ModelError>,
+) -> Result<Vec<Vec<T>>, ModelError> {
     let mut rows = vec![Vec::new(); images];
     for network in networks {
-        rows.iter_mut().zip(logits(network)?).for_each(|(row, more)| row.extend(more));
+        rows.iter_mut().zip(outputs(network)?).for_each(|(row, more)| row.extend(more));
     }
     Ok(rows)
 }

@@ -1,6 +1,7 @@
 //! ResNet-18 with candle's own operations: what the CPU engine is tested against, and what runs on CUDA.
 
 use super::ModelError;
+use super::cam::{ActivationMap, by_head};
 use super::engine::Network;
 use super::weights::Conv;
 use candle_core::{Device, Result, Tensor};
@@ -59,13 +60,30 @@ impl Reference {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        if let Some(input) = inputs.iter().find(|i| i.len() != size * size) {
-            return Err(ModelError::Input { found: input.len(), size });
-        }
-        Ok(self.forward(inputs, size)?)
+        fits(inputs, size)?;
+        let pooled = self.last_maps(inputs, size)?.mean((2, 3))?;
+        Ok(pooled.matmul(&self.head_weight)?.broadcast_add(&self.head_bias)?.to_vec2()?)
     }
 
-    fn forward(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>> {
+    /// The class activation maps of each image, one a head.
+    pub fn activation_maps(
+        &self,
+        inputs: &[Vec<f32>],
+        size: usize,
+    ) -> std::result::Result<Vec<Vec<ActivationMap>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        fits(inputs, size)?;
+        let maps = self.last_maps(inputs, size)?;
+        let (images, channels, side, _) = maps.dims4()?;
+        let features = maps.permute((0, 2, 3, 1))?.reshape((images * side * side, channels))?;
+        let rows: Vec<Vec<f32>> = features.matmul(&self.head_weight)?.to_vec2()?;
+        Ok(by_head(&rows, side, &self.head_bias.to_vec1()?))
+    }
+
+    /// `[images, 512, side, side]`
+    fn last_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Tensor> {
         let x = Tensor::from_vec(inputs.concat(), (inputs.len(), 1, size, size), &self.device)?;
         let x = self.stem.run(&x)?.relu()?;
         // Not negative after the ReLU, so zeros around it do for the padding of the pool.
@@ -75,6 +93,13 @@ impl Reference {
             let shortcut = beside.as_ref().map_or(Ok(x.clone()), |b| b.run(&x))?;
             x = (inner + shortcut)?.relu()?;
         }
-        x.mean((2, 3))?.matmul(&self.head_weight)?.broadcast_add(&self.head_bias)?.to_vec2()
+        Ok(x)
+    }
+}
+
+fn fits(inputs: &[Vec<f32>], size: usize) -> std::result::Result<(), ModelError> {
+    match inputs.iter().find(|i| i.len() != size * size) {
+        Some(input) => Err(ModelError::Input { found: input.len(), size }),
+        None => Ok(()),
     }
 }

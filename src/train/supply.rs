@@ -8,6 +8,9 @@ use std::thread::Scope;
 /// How many batches are made ahead.
 const AHEAD: usize = 2;
 
+/// A batch: the samples' indices, and what goes into the trained part, one after the other.
+pub type Batch = (Vec<usize>, Vec<f32>);
+
 /// The source of batches.
 pub struct Supply<'a> {
     frozen: &'a Frozen<'a>,
@@ -42,7 +45,7 @@ impl<'a> Supply<'a> {
         scope: &'s Scope<'s, '_>,
         pass: usize,
         batches: Vec<Vec<usize>>,
-    ) -> Receiver<Result<(Vec<usize>, Vec<f32>), TrainError>> {
+    ) -> Receiver<Result<Batch, TrainError>> {
         let (to, from) = sync_channel(AHEAD);
         scope.spawn(move || {
             for batch in batches {

@@ -60,15 +60,15 @@ fn says(seen: &Seen<'_>, region: Region, rules: &Rules) -> (Says, String) {
         Tag::Term { term, exact: true } if *term == region.term() => return (Says::Right, shown(seen.tag)),
         Tag::Term { term, .. } if *term == region.term() => Says::Synonym,
         Tag::Term { .. } | Tag::General(_) | Tag::Unknown(_) if same_as(seen.tag, region, rules) => Says::Synonym,
-        Tag::Term { term, .. } => beside(term, region),
+        Tag::Term { term, .. } => beside(term, region, rules),
         Tag::Empty => Says::Empty,
-        Tag::General(term) => beside(term, region),
+        Tag::General(term) => beside(term, region, rules),
         Tag::Unknown(_) => Says::Unreadable,
     };
     let Some(code) = seen.anatomic_region else { return (by_tag, shown(seen.tag)) };
     let by_code = match anatomy::term_of_code(&code.scheme, &code.value) {
         Some(term) if term == region.term() || same_as(term, region, rules) => Says::Right,
-        Some(term) => beside(term, region),
+        Some(term) => beside(term, region, rules),
         None => Says::Unreadable,
     };
     let with_code = || {
@@ -89,9 +89,9 @@ fn says(seen: &Seen<'_>, region: Region, rules: &Rules) -> (Says, String) {
     }
 }
 
-fn beside(term: &str, region: Region) -> Says {
+fn beside(term: &str, region: Region, rules: &Rules) -> Says {
     match term {
-        _ if anatomy::is_neighbour(region, term) => Says::Neighbour,
+        _ if rules.is_neighbour(region, term) => Says::Neighbour,
         _ if anatomy::is_general(term) => Says::General,
         _ => Says::Other,
     }

@@ -11,6 +11,7 @@ fn rules() -> Rules {
         regions: Region::ALL.into(),
         normalise_synonyms: false,
         same_as: BTreeMap::new(),
+        neighbours: BTreeMap::new(),
     }
 }
 
@@ -186,6 +187,42 @@ fn what_the_site_takes_as_one_is_a_synonym() {
     assert_eq!(verdict(&[(knee(0.97), "HIP")], &site).kind, Kind::Corrected);
     site.normalise_synonyms = true;
     assert_eq!(verdict(&[(pelvis(), "HIP")], &site).write, Some(Region::Pelvis));
+}
+
+#[test]
+fn neighbours_are_what_the_site_says_for_the_regions_that_it_names() {
+    let mut site = rules();
+    site.neighbours.insert(Region::Knee, vec!["ANKLE", "LEG"]);
+    for (tag, write) in [("ANKLE", None), ("L ANKLE", None), ("LEG", None), ("PATELLA", KNEE), ("FOOT", KNEE)] {
+        let found = verdict(&[(knee(0.97), tag)], &site);
+        let kind = if write.is_none() { Kind::Neighbour } else { Kind::Corrected };
+        assert_eq!((found.kind, found.region, found.write), (kind, KNEE, write), "{tag}");
+    }
+    // The others keep what is so by default, and a code speaks as a tag does.
+    assert_eq!(verdict(&[(pelvis(), "HIP")], &site).kind, Kind::Neighbour);
+    let (look, ankle) = (knee(0.97), Code { value: "70258002".into(), scheme: "SCT".into() });
+    let seen = [Seen { look: &look, tag: "", anatomic_region: Some(&ankle), signed: false }];
+    assert_eq!(decide(&seen, &site, None).kind, Kind::Neighbour);
+    assert_eq!(decide(&seen, &rules(), None).kind, Kind::Corrected);
+    // What is one with a region is not next door to it.
+    site.same_as.insert(Region::Knee, vec!["ANKLE".into()]);
+    assert_eq!(verdict(&[(knee(0.97), "ANKLE")], &site).kind, Kind::Synonym);
+    // No neighbours at all: everything else is another part.
+    site.neighbours.insert(Region::Pelvis, vec![]);
+    assert_eq!(verdict(&[(pelvis(), "HIP")], &site).kind, Kind::Corrected);
+}
+
+#[test]
+fn a_neighbour_is_never_written_whatever_else_the_series_holds() {
+    for region in Region::ALL {
+        let p = Region::ALL.map(|r| if r == region { 0.97 } else { 0.01 });
+        for neighbour in region.neighbours() {
+            for other in ["", "CHEST", "LEG", region.term()] {
+                let found = verdict(&[(scored(p), neighbour), (scored(p), other)], &rules());
+                assert_eq!((found.kind, found.write), (Kind::Neighbour, None), "{neighbour} {other}");
+            }
+        }
+    }
 }
 
 #[test]

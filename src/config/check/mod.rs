@@ -15,6 +15,9 @@ const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// PS3.8 sets no least maximum length; below this no peer works well. The most bounds what an association may hold.
 const PDU: std::ops::RangeInclusive<u32> = 4096..=(16 << 20);
 
+/// More thumbnails than anybody trains on; some 50 KB each.
+const MANY_THUMBNAILS: usize = 100_000;
+
 pub(super) fn check(config: &Config, places: &Places, destinations: &HashSet<String>, problems: &mut Vec<Problem>) {
     let mut check = Check { config, places, destinations, problems };
     check.node();
@@ -24,6 +27,7 @@ pub(super) fn check(config: &Config, places: &Places, destinations: &HashSet<Str
     check.classify();
     check.destinations();
     check.routes();
+    check.harvest();
     check.log();
 }
 
@@ -176,6 +180,7 @@ impl Check<'_> {
                 self.same_as(&format!("classify.same_as.{}[{index}]", region.term()), *region, word);
             }
         }
+        self.neighbours();
         for (index, exempt) in classify.exempt.iter().enumerate() {
             let path = format!("classify.exempt[{index}]");
             if !exempt.region.is_empty() || !exempt.verdict.is_empty() {
@@ -198,6 +203,56 @@ impl Check<'_> {
             self.warning(path, format!("\"{word}\" is known as {} already", region.term()));
         } else if let Some(other) = Region::from_term(term) {
             self.error(path, format!("\"{word}\" names {}: it cannot be the same as {}", other.term(), region.term()));
+        }
+    }
+
+    fn neighbours(&mut self) {
+        for (region, words) in &self.config.classify.neighbours {
+            let key = format!("classify.neighbours.{}", region.term());
+            let mut named = HashSet::new();
+            for (index, word) in words.iter().enumerate() {
+                let path = format!("{key}[{index}]");
+                match anatomy::normalise(word) {
+                    Tag::Empty => self.error(&path, "an empty tag is filled, it is no neighbour of a region"),
+                    Tag::Term { term, .. } if term == region.term() => {
+                        self.error(&path, format!("\"{word}\" names {term} itself: it cannot be next door to it"));
+                    }
+                    Tag::General(anatomy::PLACEHOLDER) => {
+                        self.error(&path, format!("\"{word}\" names no part of the body: it cannot be a neighbour"));
+                    }
+                    Tag::Term { term, .. } | Tag::General(term) => {
+                        named.insert(term);
+                        let same = self.config.classify.same_as.get(region);
+                        if same.is_some_and(|same| anatomy::is_declared(word, same)) {
+                            let message =
+                                format!("\"{word}\" is one with {} by classify.same_as, which counts", region.term());
+                            self.warning(&path, message);
+                        }
+                    }
+                    Tag::Unknown(_) => {
+                        let message = format!("\"{word}\" is no part that is known; such a tag is left alone anyway");
+                        self.warning(&path, message);
+                    }
+                }
+            }
+            let gone: Vec<&str> = region.neighbours().iter().filter(|term| !named.contains(*term)).copied().collect();
+            if !gone.is_empty() {
+                let message = format!(
+                    "{key} takes the place of the default, so that these tags will be corrected to {} where the network sees it: {}",
+                    region.term(),
+                    gone.join(", ")
+                );
+                self.warning(&key, message);
+            }
+        }
+    }
+
+    fn harvest(&mut self) {
+        let most = self.config.harvest.max_images;
+        self.at_least_one("harvest.max_images", most);
+        if most > MANY_THUMBNAILS {
+            let message = format!("harvest.max_images: {most} thumbnails take some {} GB", most.div_ceil(20_000));
+            self.warning("harvest.max_images", message);
         }
     }
 

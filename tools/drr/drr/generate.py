@@ -1,6 +1,6 @@
 """Renders images: python -m drr.generate OUT FIRST REGION=N ...   (DRR_ROOT, DRR_PROCS)
 
-Writes OUT/REGION/*.jpg for the indices FIRST to FIRST+N-1 of each region, and OUT/MANIFEST-FIRST.tsv.
+Writes OUT/REGION/*.jpg for the indices FIRST to FIRST+N-1 of each region or framing of one, and OUT/MANIFEST-FIRST.tsv.
 An image is a pure function of (region, index): its seed is in the manifest."""
 import os
 import sys
@@ -12,6 +12,7 @@ import cv2
 
 REGIONS = ['SHOULDER', 'ELBOW', 'HAND', 'PELVIS', 'KNEE', 'FOOT', 'ANKLE', 'LOWERLEG', 'FEMUR', 'HIP', 'FOREARM', 'WRIST', 'FINGER', 'HUMERUS',
            'CLAVICLE', 'CHEST', 'ABDOMEN', 'SKULL', 'CSPINE', 'TSPINE', 'LSPINE']
+FRAMINGS = ['PELVIS_CLOSE', 'FOOT_TOES', 'KNEE_LONG']
 COLUMNS = 'path\tregion\tview\tpose_seed\tage_class\tmesh_source\tlicence\n'
 SOURCES = {'myo': ('MyoHub/myo_sim', 'Apache-2.0'), 'osim': ('opensim-org/opensim-models', 'CC BY 3.0')}
 W = None
@@ -39,15 +40,15 @@ def work(job):
     path = f'{region}/{region.lower()}_{index:05d}.jpg'
     cv2.imwrite(os.path.join(out, path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
     sources = sorted({W.raw[bone[0]][2] for bone in scene['bones']})
-    return '\t'.join([path, region, scene['view'], str(seed(region, index)), 'child' if scene['child'] else 'adult',
+    return '\t'.join([path, region.partition('_')[0], scene['view'], str(seed(region, index)), 'child' if scene['child'] else 'adult',
                       ' + '.join(SOURCES[s][0] for s in sources), ' + '.join(SOURCES[s][1] for s in sources)])
 
 
 def main(out, first, *wanted):
     first, wanted = int(first), {w.split('=')[0]: int(w.split('=')[1]) for w in wanted}
-    unknown = set(wanted) - set(REGIONS)
+    unknown = set(wanted) - set(REGIONS + FRAMINGS)
     if unknown or not wanted:
-        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS)}')
+        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS + FRAMINGS)}')
     for region in wanted:
         os.makedirs(os.path.join(out, region), exist_ok=True)
     jobs = [(out, region, first + i) for i in range(max(wanted.values())) for region, n in wanted.items() if i < n]

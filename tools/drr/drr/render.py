@@ -175,7 +175,7 @@ def one(w, region, r):
 def make(w, region, seed):
     r = np.random.RandomState(seed)
     z, sc = one(w, region, r)
-    if region not in ('PELVIS', 'CHEST', 'SKULL', 'HIP', 'CLAVICLE', 'ABDOMEN') and r.rand() < .06:     # two views on one page
+    if region.partition('_')[0] not in ('PELVIS', 'CHEST', 'SKULL', 'HIP', 'CLAVICLE', 'ABDOMEN') and r.rand() < .06:     # two views on one page
         y, sc2 = one(w, region, r); h = min(z.shape[0], y.shape[0])
         f = lambda q: cv2.resize(q.astype(np.float32), (max(8, int(q.shape[1] * h / q.shape[0])), h), interpolation=cv2.INTER_AREA)
         z = np.hstack([f(z), np.zeros((h, r.randint(1, 10)), np.float32), f(y)]); sc['view'] += '+' + sc2['view']

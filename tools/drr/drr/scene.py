@@ -80,7 +80,8 @@ def leg_tubes(B, s, f):
 
 
 def build(w, region, r):
-    """random scene of a region; r: numpy RandomState"""
+    """random scene of a region, or of one of its framings (PELVIS_CLOSE, FOOT_TOES, KNEE_LONG); r: numpy RandomState"""
+    region, _, framing = region.partition('_')
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
     fat = U(r, .85, 1.25); sc = dict(region=region, child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
@@ -121,6 +122,7 @@ def build(w, region, r):
             elif v < .24: turn = np.deg2rad(U(r, 25, 45)) * r.choice([-1, 1]); view = 'judet'
             elif frog: view = 'frog'
             d = rot(up, turn) @ rot(left, tilt) @ (-fwd); sc.update(fov=U(r, .33, .46), aspect=U(r, .72, 1.05))
+            if framing == 'CLOSE': tgt = tgt + up * U(r, .0, .03); sc.update(fov=U(r, .25, .36), aspect=U(r, .7, 1.0))
         elif region == 'HIP':
             tgt = hip + up * U(r, -.04, .02) + left * U(r, -.01, .03); d = rot(up, J(8)) @ rot(left, J(6)) @ (-fwd); sc.update(fov=U(r, .17, .27), aspect=U(r, .9, 1.3))
         elif region == 'LSPINE':
@@ -149,7 +151,9 @@ def build(w, region, r):
             up = ax; d = rot(ax, turn) @ rot(side, J(5)) @ (-front)
             if region == 'KNEE':
                 tgt = kn + ax * U(r, -.045, .045) + side * U(r, -.012, .012) + front * .012
-                f = U(r, .12, .32); sc.update(fov=f, aspect=U(r, 1.0, 1.7) if f < .2 else U(r, 1.2, 1.9))
+                f = U(r, .12, .32)
+                if framing == 'LONG': f = U(r, .26, .42); tgt = tgt + ax * U(r, -.06, .1)
+                sc.update(fov=f, aspect=U(r, 1.0, 1.7) if f < .2 else U(r, 1.2, 1.9))
                 sc['fovh'] = True
                 if not lat and r.rand() < .18 and f > .2:   # both knees
                     bones, B = w.leg_scene(q, child, LEGS); sc['tubes'] += leg_tubes(B, 'l', fat)
@@ -167,6 +171,9 @@ def build(w, region, r):
                 tgt = c + (t - c) * U(r, .55, 1.25) + nrm * .01
                 sc.update(fov=U(r, .13, .29), aspect=U(r, 1.0, 1.9) if v < .8 else U(r, .6, .9), fovh=v < .8)
                 if r.rand() < .35: tgt = t + toe * .02; sc.update(fov=U(r, .11, .16))
+                if framing == 'TOES':
+                    up = toe; d = rot(toe, np.deg2rad(r.choice([0, 0, 30, 40]) + r.normal(0, 6))) @ rot(left, np.deg2rad(U(r, 0, 15))) @ (-nrm); view = 'DP'
+                    tgt = t + toe * U(r, -.03, .03); sc.update(fov=U(r, .1, .19), aspect=U(r, .9, 1.5), fovh=True)
                 bones = [b for b in bones if 'femur' not in b[0] and 'patella' not in b[0]]
                 sc['tubes'] = [(sc['tubes'][0][0][6:], sc['tubes'][0][1][6:])]; sc['halo'] = U(r, .007, .011)
     elif region in ('SKULL', 'CSPINE'):

@@ -1,0 +1,30 @@
+"""Adds rendered images to a training manifest: python -m drr.manifest BASE.tsv FOLDER LIST ... > MANIFEST.tsv
+
+BASE is a manifest of `radroute train`; FOLDER (named relative to the new manifest) holds the images and the LISTs (MANIFEST-*.tsv of
+`generate` and `other`), which are taken in the order given. Every image is a group of its own, in the training split."""
+import csv
+import os
+import sys
+
+COLUMNS = ('path', 'region', 'group', 'source', 'licence', 'split')
+BONES = 'Apache-2.0 + CC BY 3.0 (bones: MyoHub/myo_sim, opensim-org/opensim-models)'
+
+
+def rows(file):
+    with open(file) as f:
+        yield from csv.DictReader(f, delimiter='\t')
+
+
+def main(base, folder, *lists):
+    source = os.path.basename(os.path.normpath(folder))
+    print('\t'.join(COLUMNS))
+    for row in rows(base):
+        print('\t'.join(row[c] for c in COLUMNS))
+    for name in lists:
+        for row in rows(os.path.join(folder, name)):
+            licence = 'drawn by tools/drr' if row['region'] == 'NOT_A_RADIOGRAPH' else BONES
+            print('\t'.join([f"{source}/{row['path']}", row['region'], f"{source}:{row['path']}", source, licence, 'train']))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
