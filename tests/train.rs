@@ -1,105 +1,24 @@
 //! Training from a manifest to a classifier, on drawn images; what a wrong manifest gives.
 
-use candle_core::Device;
+mod training;
+
 use radroute::config::DeviceChoice;
-use radroute::model::weights::{BLOCKS, Raw, to_safetensors};
+use radroute::model::weights::to_safetensors;
 use radroute::model::{Classifier, sha256};
+use radroute::train::Progress;
 use radroute::train::evaluate::evaluate;
 use radroute::train::manifest::{Manifest, Split};
 use radroute::train::recipe::Recipe;
-use radroute::train::{Progress, Run, run};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-const REGIONS: [&str; 6] = ["SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE", "FOOT"];
-
-/// An image of one region: so many bars, which any network can count.
-fn draw(file: &Path, region: usize, seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let side = 48u32;
-    let shift = rng.random_range(0..8);
-    let image = image::GrayImage::from_fn(side, side, |x, y| {
-        let wave = if region.is_multiple_of(2) { x + shift } else { y + shift };
-        let bar = wave / [3, 6, 12][region / 2] % 2 * 160;
-        image::Luma([(bar + rng.random_range(0..40)) as u8])
-    });
-    image.save(file).unwrap();
-}
-
-/// A data set in a folder; the manifest's file.
-fn data_set(folder: &Path) -> PathBuf {
-    let mut table = String::from("path\tregion\tgroup\tsource\tlicence\tsplit\n");
-    for (r, region) in REGIONS.iter().enumerate() {
-        for i in 0..10 {
-            let name = format!("{region}_{i}.png");
-            draw(&folder.join(&name), r, (r * 100 + i) as u64);
-            let split = if i < 7 { "train" } else { "validation" };
-            table += &format!("{name}\t{region}\tdrawn:{name}\tdrawn\tours\t{split}\n");
-        }
-    }
-    let file = folder.join("MANIFEST.tsv");
-    std::fs::write(&file, table).unwrap();
-    file
-}
-
-/// A network without any training.
-fn initial(folder: &Path) -> PathBuf {
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut all = BTreeMap::new();
-    let mut conv = |conv: String, norm: String, from: usize, to: usize, kernel: usize| {
-        let bound = (6.0 / (from * kernel * kernel) as f32).sqrt();
-        let data = (0..to * from * kernel * kernel).map(|_| rng.random_range(-bound..bound)).collect();
-        all.insert(format!("{conv}.weight"), Raw { shape: vec![to, from, kernel, kernel], data });
-        for (part, value) in [("weight", 0.7), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)] {
-            all.insert(format!("{norm}.{part}"), Raw { shape: vec![to], data: vec![value; to] });
-        }
-    };
-    conv("conv1".into(), "bn1".into(), 3, 64, 7);
-    for b in BLOCKS {
-        conv(format!("{}.conv1", b.name), format!("{}.bn1", b.name), b.from, b.to, 3);
-        conv(format!("{}.conv2", b.name), format!("{}.bn2", b.name), b.to, b.to, 3);
-        if b.from != b.to {
-            conv(format!("{}.downsample.0", b.name), format!("{}.downsample.1", b.name), b.from, b.to, 1);
-        }
-    }
-    let file = folder.join("initial.safetensors");
-    std::fs::write(&file, to_safetensors(&all).unwrap()).unwrap();
-    file
-}
-
-fn recipe() -> Recipe {
-    Recipe::parse(
-        r#"
-        name = "drawn"
-        heads = ["SHOULDER", "ELBOW", "HAND", "PELVIS", "KNEE", "FOOT"]
-        epochs = 4
-        batch = 12
-        copies = 2
-        augmentation = 0.1
-        rate = 1e-3
-        keep = true
-        [input]
-        size = 64
-        mean = 0.449
-        deviation = 0.226
-        stretch = [1.0, 99.0]
-        trim = false
-        "#,
-    )
-    .unwrap()
-}
+use std::path::Path;
+use training::{REGIONS, data_set, draw, initial, recipe};
 
 #[test]
 fn trains_from_a_manifest_to_a_classifier_and_again_to_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = Manifest::read(&data_set(folder.path()), folder.path()).unwrap();
     let (init, recipe, progress) = (initial(folder.path()), recipe(), Progress::default());
-    let train = |out: &Path| {
-        run(&Run { recipe: &recipe, manifest: &manifest, init: &init, out, device: Device::Cpu, progress: &progress })
-            .unwrap()
-    };
+    let train = |out: &Path| training::train(&recipe, &manifest, Some(&init), out, false).unwrap();
     let out = folder.path().join("out");
     let report = train(&out);
     assert!(report.mean_auc.unwrap() > 0.9, "{report:?}");
@@ -142,15 +61,8 @@ fn refused(change: impl FnOnce(String) -> String) -> String {
         Ok(manifest) => manifest,
         Err(error) => return error.to_string(),
     };
-    let (init, progress, out) = (initial(folder.path()), Progress::default(), folder.path().join("out"));
-    let run = run(&Run {
-        recipe: &recipe(),
-        manifest: &manifest,
-        init: &init,
-        out: &out,
-        device: Device::Cpu,
-        progress: &progress,
-    });
+    let (init, out) = (initial(folder.path()), folder.path().join("out"));
+    let run = training::train(&recipe(), &manifest, Some(&init), &out, false);
     assert!(!out.exists(), "refused only after work was done");
     run.expect_err("refused").to_string()
 }
@@ -213,29 +125,14 @@ fn groups_without_a_split_are_shared_out_and_always_alike() {
 fn an_unreadable_image_or_wrong_weights_are_told_before_training() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = Manifest::read(&data_set(folder.path()), folder.path()).unwrap();
-    let (init, recipe, progress, out) =
-        (initial(folder.path()), recipe(), Progress::default(), folder.path().join("o"));
+    let (init, out) = (initial(folder.path()), folder.path().join("o"));
     std::fs::write(folder.path().join("ELBOW_3.png"), b"no picture").unwrap();
-    let error = run(&Run {
-        recipe: &recipe,
-        manifest: &manifest,
-        init: &init,
-        out: &out,
-        device: Device::Cpu,
-        progress: &progress,
-    });
+    let error = training::train(&recipe(), &manifest, Some(&init), &out, false);
     let text = error.expect_err("refused").to_string();
     assert!(text.contains("ELBOW_3.png") && text.contains("row 15"), "{text}");
     draw(&folder.path().join("ELBOW_3.png"), 1, 103);
     std::fs::write(&init, to_safetensors(&BTreeMap::new()).unwrap()).unwrap();
-    let error = run(&Run {
-        recipe: &recipe,
-        manifest: &manifest,
-        init: &init,
-        out: &out,
-        device: Device::Cpu,
-        progress: &progress,
-    });
+    let error = training::train(&recipe(), &manifest, Some(&init), &out, false);
     let text = error.expect_err("refused").to_string();
     assert!(text.contains("conv1.weight") && text.contains("initial.safetensors"), "{text}");
     assert!(!out.exists());

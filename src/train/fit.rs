@@ -174,7 +174,8 @@ impl<'a> Fit<'a> {
             for (made, i) in supply.pass(scope, epoch, batches).into_iter().zip(done..) {
                 let (batch, maps) = made?;
                 let step = epoch * steps + i;
-                let loss = self.step(&batch, maps, step, step as f32 / steps as f32, rate(step))?;
+                let done = step as f32 / (steps * recipe.epochs) as f32;
+                let loss = self.step(&batch, maps, step, done, rate(step))?;
                 self.position.loss += (loss - self.position.loss) / (i + 1) as f64;
                 self.position.steps = i + 1;
                 run.progress.advance(batch.len() as u64, &format!("loss {:.4}", self.position.loss));
@@ -192,21 +193,14 @@ impl<'a> Fit<'a> {
         Ok(rate((epoch + 1) * steps - 1))
     }
 
-    /// One step; its loss.
-    fn step(
-        &mut self,
-        batch: &[usize],
-        maps: Vec<f32>,
-        step: usize,
-        trained: f32,
-        rate: f64,
-    ) -> Result<f64, TrainError> {
+    /// One step, before which the part `done` of the run was done; its loss.
+    fn step(&mut self, batch: &[usize], maps: Vec<f32>, step: usize, done: f32, rate: f64) -> Result<f64, TrainError> {
         let recipe = self.ground.run.recipe;
         let [height, width, channels] = self.ground.supply.shape();
         let maps = Tensor::from_vec(maps, (batch.len(), height, width, channels), self.trained.device())?;
         let mut rng = generator(recipe.seed, &format!("{} dropout", self.name), step);
         let logits = self.trained.forward(&maps, recipe.dropout, &mut rng)?;
-        let loss = (self.targets.losses(&logits, batch, trained, step)?.sum_all()? / batch.len() as f64)?;
+        let loss = (self.targets.losses(&logits, batch, done, step)?.sum_all()? / batch.len() as f64)?;
         self.optimiser.step(&loss.backward()?, rate)?;
         let loss = loss.to_scalar::<f32>()?;
         if loss.is_finite() {

@@ -37,6 +37,10 @@ pub struct Batch {
     pub weights: Vec<f32>,
 }
 
+/// The part of a run after which labels are doubted at all, and after which they are doubted fully.
+const FROM: f32 = 0.2;
+const FULL: f32 = 0.5;
+
 impl Noise {
     /// What does not hold, as a sentence.
     pub fn check(&self) -> Result<(), String> {
@@ -52,10 +56,10 @@ impl Noise {
     }
 
     /// Changes what a step's doubted images count for. `logits`: a row of heads for each image; `doubted`: one for each image;
-    /// `trained`: epochs done so far, with their fractions: over the first one the doubt grows to its full size, since a
-    /// network that knows nothing cannot tell; `step` draws whether a fraction of an image is dropped.
-    pub fn apply(&self, batch: &mut Batch, logits: &[f32], doubted: &[bool], trained: f32, step: usize) {
-        let rate = self.rate * trained.clamp(0.0, 1.0);
+    /// `done`: the part of the run that is done, 0..=1: a network that knows nothing cannot tell, so the doubt begins after a fifth of
+    /// the run and has its full size from the middle on; `step` draws whether a fraction of an image is dropped.
+    pub fn apply(&self, batch: &mut Batch, logits: &[f32], doubted: &[bool], done: f32, step: usize) {
+        let rate = self.rate * ((done - FROM) / (FULL - FROM)).clamp(0.0, 1.0);
         let heads = batch.heads;
         match self.method {
             Method::SmallLoss => {
@@ -128,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn the_doubt_grows_over_the_first_epoch() {
-        for (trained, dropped) in [(0.0, 0), (0.5, 1), (1.0, 2), (7.0, 2)] {
+    fn the_doubt_begins_after_a_fifth_of_the_run_and_is_whole_in_the_middle() {
+        for (done, dropped) in [(0.0, 0), (0.2, 0), (0.36, 1), (0.5, 2), (1.0, 2)] {
             let mut all = batch();
-            noise(Method::SmallLoss, 0.34).apply(&mut all, &LOGITS, &[true; 6], trained, 0);
-            assert_eq!(all.weights.iter().filter(|w| **w == 0.0).count() / 2, dropped, "{trained}");
+            noise(Method::SmallLoss, 0.34).apply(&mut all, &LOGITS, &[true; 6], done, 0);
+            assert_eq!(all.weights.iter().filter(|w| **w == 0.0).count() / 2, dropped, "{done}");
         }
     }
 

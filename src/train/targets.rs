@@ -62,9 +62,9 @@ impl Targets {
         self.heads.iter().zip(&self.boost).map(one).collect()
     }
 
-    /// Weighted binary cross-entropy with logits of each sample of a batch, added up over the heads: `[batch]`. `trained` and
+    /// Weighted binary cross-entropy with logits of each sample of a batch, added up over the heads: `[batch]`. `done` and
     /// `step`: see [`Noise::apply`].
-    pub fn losses(&self, logits: &Tensor, batch: &[usize], trained: f32, step: usize) -> Result<Tensor> {
+    pub fn losses(&self, logits: &Tensor, batch: &[usize], done: f32, step: usize) -> Result<Tensor> {
         let device: &Device = logits.device();
         let heads = self.heads.len();
         let pick = |all: &[f32]| -> Vec<f32> {
@@ -73,7 +73,7 @@ impl Targets {
         let mut counted = Batch { heads, targets: pick(&self.targets), weights: pick(&self.weights) };
         if let Some((noise, doubted)) = &self.doubt {
             let doubted: Vec<bool> = batch.iter().map(|&i| doubted[i]).collect();
-            noise.apply(&mut counted, &logits.flatten_all()?.to_vec1()?, &doubted, trained, step);
+            noise.apply(&mut counted, &logits.flatten_all()?.to_vec1()?, &doubted, done, step);
         }
         let targets = Tensor::from_vec(counted.targets, (batch.len(), heads), device)?;
         let weights = Tensor::from_vec(counted.weights, (batch.len(), heads), device)?;
@@ -155,7 +155,7 @@ mod tests {
             let recipe = Recipe { noise: toml::from_str(noise).ok(), ..Recipe::default() };
             let targets = Targets::new(&recipe, &heads, &manifest, &samples);
             let logits = Tensor::new(&[[2.0f32, -1.0], [0.5, -3.0], [4.0, 1.0]], &Device::Cpu).unwrap();
-            targets.losses(&logits, &[0, 1, 2], 1.0, 2).unwrap().to_vec1().unwrap()
+            targets.losses(&logits, &[0, 1, 2], 1.0, 1).unwrap().to_vec1().unwrap()
         };
         let plain = losses("no noise");
         for method in ["small-loss", "bootstrap"] {

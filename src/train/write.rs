@@ -78,11 +78,7 @@ fn data(run: &Run) -> Data {
             total(&validation)
         ),
         manifest_sha256: run.manifest.sha256.clone(),
-        split:
-            "By group (patient, study or case) as the manifest says: a group is in one split only. Validation images \
-                were never trained on; epoch, calibration and thresholds were chosen on them, so the figures at the \
-                thresholds are better than on images from elsewhere."
-                .into(),
+        split: split_told(run),
         training,
         validation,
         groups_sha256: [Split::Train, Split::Validation]
@@ -91,6 +87,17 @@ fn data(run: &Run) -> Data {
             .collect(),
         licences,
     }
+}
+
+fn split_told(run: &Run) -> String {
+    let how = match &run.recipe.experiment {
+        None => "By group (patient, study or case) as the manifest says",
+        Some(_) => "Drawn from the manifest's training images and split anew by group (patient, study or case)",
+    };
+    format!(
+        "{how}: a group is in one split only. Validation images were never trained on; epoch, calibration and thresholds were chosen on \
+         them, so the figures at the thresholds are better than on images from elsewhere."
+    )
 }
 
 /// What the data cannot show; the counts are this run's.
@@ -113,6 +120,9 @@ fn limits(run: &Run) -> Vec<String> {
             region.term(),
             count(Split::Validation, None)
         ));
+    }
+    if run.recipe.heads.iter().all(|head| crate::anatomy::Region::from_term(head).is_some()) {
+        limits.push("It has heads for the five regions alone: what is none of them may well be called one.".into());
     }
     limits
         .push("Few children; few images with plaster; the validation set is small, so its figures are coarse.".into());
