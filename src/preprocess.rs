@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn area_average_down() {
-        let grey = |x: usize, y: usize| if (x + y) % 2 == 0 { 10.0 } else { 20.0 };
+        let grey = |x: usize, y: usize| if (x + y).is_multiple_of(2) { 10.0 } else { 20.0 };
         assert_eq!(resize(4, 4, 2, 2, grey), [15.0; 4]);
         // What is left of a pattern finer than the square is even: there is nothing to stretch.
         assert_eq!(network_input(&plane(4, 4, grey), &plain(2, false)), [0.0; 4]);

@@ -59,6 +59,7 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
     let file = folder.join("m.safetensors");
     std::fs::write(&file, &bytes).unwrap();
     let card = Card {
+        views: 1,
         format: FORMAT,
         name: "m".into(),
         permitted_use: "tests".into(),
