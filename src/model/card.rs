@@ -87,6 +87,9 @@ pub struct Data {
     pub validation: BTreeMap<String, BTreeMap<String, usize>>,
     /// SHA-256 over the sorted groups of each split.
     pub groups_sha256: BTreeMap<String, String>,
+    /// SHA-256 of the file of initial weights; empty where training began at random or nothing is known.
+    #[serde(default)]
+    pub initial_sha256: String,
     /// Licences by source.
     pub licences: BTreeMap<String, BTreeSet<String>>,
 }
@@ -188,6 +191,9 @@ impl Card {
                 let regions: Vec<String> = regions.iter().map(|(r, n)| format!("{r} {n}")).collect();
                 text += &format!("| {source} | {} |\n", regions.join(", "));
             }
+        }
+        if !self.data.initial_sha256.is_empty() {
+            text += &format!("\nInitial weights: SHA-256 `{}`\n", self.data.initial_sha256);
         }
         text += "\nLicences:\n\n";
         for (source, licences) in &self.data.licences {

@@ -30,7 +30,7 @@ mod write;
 
 use checks::readable;
 pub use progress::Progress;
-pub use write::write_card;
+pub use write::{limits, write_card};
 
 use crate::judge::{self, Fitted, Report, roc};
 use crate::model::ModelError;

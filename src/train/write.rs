@@ -2,7 +2,9 @@
 
 use super::manifest::Split;
 use super::{Run, TrainError};
+use crate::anatomy::Region;
 use crate::judge::{Fitted, Report};
+use crate::model::ModelError;
 use crate::model::card::{Card, Data, FORMAT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -37,7 +39,7 @@ pub(super) fn replace(file: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 
 fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Card, TrainError> {
     let json = |v: Result<serde_json::Value, serde_json::Error>| v.map_err(|e| TrainError::Data(e.to_string()));
-    Ok(Card {
+    let mut card = Card {
         format: FORMAT,
         name: run.recipe.name.clone(),
         permitted_use: "Research use only: several sources of the training images are research only, and the network \
@@ -49,15 +51,17 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         views: run.recipe.views,
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
-        data: data(run),
+        data: data(run)?,
         // By way of text: single precision keeps its short form.
         recipe: json(serde_json::to_string(run.recipe).and_then(|text| serde_json::from_str(&text)))?,
         metrics: json(serde_json::to_string(report).and_then(|text| serde_json::from_str(&text)))?,
-        limits: limits(run),
-    })
+        limits: Vec::new(),
+    };
+    card.limits = limits(&card);
+    Ok(card)
 }
 
-fn data(run: &Run) -> Data {
+fn data(run: &Run) -> Result<Data, TrainError> {
     let count = |split: Split| {
         let mut table: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
         for entry in run.manifest.labelled(split) {
@@ -71,7 +75,11 @@ fn data(run: &Run) -> Data {
     }
     let (training, validation) = (count(Split::Train), count(Split::Validation));
     let total = |t: &BTreeMap<String, BTreeMap<String, usize>>| t.values().flat_map(|r| r.values()).sum::<usize>();
-    Data {
+    let initial = match run.init {
+        Some(file) => std::fs::read(file).map_err(|source| ModelError::Read { file: file.to_owned(), source })?,
+        None => Vec::new(),
+    };
+    Ok(Data {
         summary: format!(
             "{} labelled training images and {} validation images; each training image augmented as the recipe says.",
             total(&training),
@@ -85,8 +93,9 @@ fn data(run: &Run) -> Data {
             .map(|s| (s.name().to_owned(), run.manifest.groups_sha256(s)))
             .into_iter()
             .collect(),
+        initial_sha256: if initial.is_empty() { String::new() } else { crate::model::sha256(&initial) },
         licences,
-    }
+    })
 }
 
 fn split_told(run: &Run) -> String {
@@ -100,35 +109,39 @@ fn split_told(run: &Run) -> String {
     )
 }
 
-/// What the data cannot show; the counts are this run's.
-fn limits(run: &Run) -> Vec<String> {
+/// What the data cannot show, by what a card says of them.
+pub fn limits(card: &Card) -> Vec<String> {
+    let Data { training, validation, .. } = &card.data;
+    let count = |table: &BTreeMap<String, BTreeMap<String, usize>>, region: &str, synthetic: Option<bool>| -> usize {
+        let asked = |source: &str| synthetic.is_none_or(|s| source.starts_with("synthetic") == s);
+        table.iter().filter(|(source, _)| asked(source)).filter_map(|(_, regions)| regions.get(region)).sum()
+    };
     let mut limits = vec![
         "Not a medical device; not validated for clinical use.".to_owned(),
         "It names the region, never the side, the projection or a finding.".to_owned(),
     ];
-    for region in crate::anatomy::Region::ALL {
-        let count = |split, synthetic: Option<bool>| {
-            run.manifest
-                .labelled(split)
-                .filter(|e| e.region == region.term())
-                .filter(|e| synthetic.is_none_or(|s| e.source.starts_with("synthetic") == s))
-                .count()
-        };
-        let (made, real) = (count(Split::Train, Some(true)), count(Split::Train, Some(false)));
+    for region in Region::ALL.map(Region::term) {
         limits.push(format!(
-            "{}: trained on {real} real and {made} synthetic images, validated on {}.",
-            region.term(),
-            count(Split::Validation, None)
+            "{region}: trained on {} real and {} synthetic images, validated on {}.",
+            count(training, region, Some(false)),
+            count(training, region, Some(true)),
+            count(validation, region, None)
         ));
     }
-    if run.recipe.heads.iter().all(|head| crate::anatomy::Region::from_term(head).is_some()) {
+    if card.heads.iter().all(|head| Region::from_term(&head.name).is_some()) {
         limits.push("It has heads for the five regions alone: what is none of them may well be called one.".into());
+    }
+    let synthetic: Vec<&str> = card
+        .heads
+        .iter()
+        .map(|head| head.name.as_str())
+        .filter(|head| count(training, head, Some(false)) == 0 && count(training, head, None) > 0)
+        .collect();
+    if !synthetic.is_empty() {
+        limits.push(format!("Known from synthetic images alone: {}.", synthetic.join(", ")));
     }
     limits
         .push("Few children; few images with plaster; the validation set is small, so its figures are coarse.".into());
-    limits.push(
-        "Regions without a head of their own (abdomen, sacrum, toes alone, teeth …) are known as negatives at most."
-            .into(),
-    );
+    limits.push("Regions without a head of their own (sacrum, teeth, …) are known as negatives at most.".into());
     limits
 }

@@ -13,7 +13,7 @@ use crate::judge::suspects::{Suspect, suspects};
 use crate::judge::{self, Judged, Output, Report, risk};
 use crate::model::Classifier;
 use crate::train::manifest::{Manifest, Split};
-use crate::train::{Progress, TrainError, evaluate, write_card};
+use crate::train::{Progress, TrainError, evaluate, limits, write_card};
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -144,6 +144,7 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         // By way of text: single precision keeps its short form.
         let text = serde_json::to_string(&report).and_then(|text| serde_json::from_str(&text));
         card.metrics = text.map_err(|e| TrainError::Data(e.to_string()))?;
+        card.limits = limits(&card);
         write_card(&args.model, &card)?;
         Classifier::load(&args.model, DeviceChoice::Auto)?
     } else {
