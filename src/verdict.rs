@@ -4,8 +4,8 @@
 //! images show ([`scores`]), then what the tags say beside it ([`tags`]). Every doubt ends in a verdict that writes nothing.
 //!
 //! # What the images show
-//! One image **names** a region when that region's probability is at or above `accept`, no other region's is, and no
-//! further head of the model (FOOT, WRIST, CHEST, …) is as probable. It shows **none** of the regions when all are below
+//! One image **names** a region when that region's probability is at or above `accept`, and no other head of the model, be it a
+//! region or a further one (FOOT, WRIST, CHEST, …), is likely (above one half) or as probable. It shows **none** of the regions when all are below
 //! `reject`. Everything else is doubt.
 //!
 //! | images of the series | the network is |

@@ -26,7 +26,7 @@ pub struct Args {
     /// Where weights, card and recipe go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Recipe in TOML, or `yi2019`, the experiment of Yi et al. 2019; default: as stored with the shipped weights, for all heads
+    /// Recipe in TOML, or `yi2019`, the experiment of Yi et al. 2019; default: all keys as by default
     #[arg(long, value_name = "F|NAME")]
     recipe: Option<PathBuf>,
     /// Passes over the augmented images, instead of the recipe's

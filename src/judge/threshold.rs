@@ -1,7 +1,7 @@
 //! Thresholds for a stated rate of false corrections. Pure.
 //!
 //! Half a percent cannot be counted on a hundred images, so the rate is modelled. An outside image *claims* a region when
-//! that region's probability is one half or more and no further head's is as high: then only the threshold stands between it
+//! that region's probability is one half or more and no other head's is above: then only the threshold stands between it
 //! and a false correction. How many claim is counted; how far the claims go beyond one half is taken to fall off exponentially
 //! in log-odds. Where probabilities are calibrated, `P(x | another) = P(x | the region) · e⁻ˣ · odds`: it falls by e in one unit
 //! where the region's own scores are level, in two where they rise as fast as the others fall. The prior for this pace lies
@@ -9,6 +9,9 @@
 //!
 //! The five regions share the target evenly. How many claims are a region's own is drawn towards a fifth of all, and no
 //! threshold is moved by the region's own images, so that two elbows cannot.
+//!
+//! What is no radiograph is rare where radiographs are sent and has no part in the rate, but no threshold lies below what such
+//! an image claimed.
 
 use super::interval::{Interval, percentiles, wilson, wilson_part};
 use super::label::{Truth, truth};
@@ -34,6 +37,8 @@ const PRIOR: f64 = 4.0;
 /// `accept` is not beyond this, whatever the model says: of what is rarer a hundred images tell nothing, and recall is lost for
 /// certain. What that leaves of the rate is told.
 const HIGHEST: f32 = 0.95;
+/// Log-odds by which a threshold lies above the claims of what is no radiograph.
+const ABOVE: f64 = 0.1;
 /// Resamples of the groups for the interval of the modelled rate.
 const RESAMPLES: usize = 500;
 const SEED: u64 = 1;
@@ -41,9 +46,9 @@ const SEED: u64 = 1;
 /// What the thresholds rest on; part of the model card.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evidence {
-    /// The rate of false corrections among outside images that was asked for.
+    /// The rate of false corrections among outside radiographs that was asked for.
     pub target: f64,
-    /// Outside images (no radiographs included, neighbours not) that the rate was modelled on.
+    /// Outside radiographs (neighbours not among them) that the rate was modelled on.
     pub outside: usize,
     /// The groups that they lie in.
     pub groups: usize,
@@ -76,7 +81,7 @@ struct Negative<'a> {
 
 /// How claims are spread.
 struct Tail {
-    /// Modelled part of the outside images that claims each region.
+    /// Modelled part of the outside radiographs that claims each region.
     claim: BTreeMap<Region, f64>,
     claims: f64,
     pace: f64,
@@ -98,11 +103,15 @@ impl Tail {
         Tail { claim, claims, pace: (excess + PRIOR * PACE) / (claims + PRIOR) }
     }
 
-    /// The thresholds, in log-odds, that leave each region a fifth of `rate`.
-    fn accept(&self, rate: f64) -> BTreeMap<Region, f64> {
+    /// The thresholds, in log-odds, that leave each region a fifth of `rate`, none of them below `least`.
+    fn accept(&self, rate: f64, least: &BTreeMap<Region, f64>) -> BTreeMap<Region, f64> {
         let highest = log_odds(HIGHEST);
         let share = rate / self.claim.len() as f64;
-        self.claim.iter().map(|(r, claim)| (*r, (self.pace * (claim / share).ln()).clamp(0.0, highest))).collect()
+        let one = |(region, claim): (&Region, &f64)| {
+            let least = least.get(region).copied().unwrap_or(0.0).clamp(0.0, highest);
+            (*region, (self.pace * (claim / share).ln()).clamp(least, highest))
+        };
+        self.claim.iter().map(one).collect()
     }
 
     /// What the number of claims leaves open of a modelled rate: with none among few, a bootstrap has nothing to vary.
@@ -129,36 +138,33 @@ pub struct Image<'a> {
     pub rows: Vec<(Vec<f64>, f64)>,
 }
 
-/// Where each head stands in a row.
+/// Where each region stands in a row.
 struct Places {
     regions: BTreeMap<Region, usize>,
-    further: Vec<usize>,
 }
 
 impl Places {
     fn new(heads: &[String]) -> Places {
-        let (regions, further) = heads.iter().enumerate().partition::<Vec<_>, _>(|h| Region::from_term(h.1).is_some());
-        Places {
-            regions: regions.iter().filter_map(|(i, head)| Some((Region::from_term(head)?, *i))).collect(),
-            further: further.iter().map(|(i, _)| *i).collect(),
-        }
+        let place = |(i, head): (usize, &String)| Some((Region::from_term(head)?, i));
+        Places { regions: heads.iter().enumerate().filter_map(place).collect() }
     }
 
-    /// The region's log-odds, where no further head is as probable.
+    /// The region's log-odds, where the verdict's rule sees no rival to it.
     fn free(&self, region: Region, row: &[f64]) -> Option<f64> {
-        let own = row[*self.regions.get(&region)?];
-        self.further.iter().all(|i| row[*i] < own).then_some(own)
+        let place = *self.regions.get(&region)?;
+        let own = row[place];
+        row.iter().enumerate().all(|(i, other)| i == place || (*other <= 0.0 && *other < own)).then_some(own)
     }
 }
 
-/// Thresholds for a `target` (0..1): the rate of outside images that may be called a region.
+/// Thresholds for a `target` (0..1): the rate of outside radiographs that may be called a region.
 ///
 /// `accept` keeps the modelled rate at the target, or up to [`GIVE_WAY`] times that where less than [`LEAST_RECALL`] of
 /// the regions' images would be named; the evidence says which it was. `reject` lies under all but the last twentieth of the
 /// region's own images, as far as these and the other regions' tell.
 pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, Evidence) {
     let places = Places::new(heads);
-    let outside = |i: &&Image| matches!(truth(&i.output.region), Truth::Outside | Truth::NoRadiograph);
+    let outside = |i: &&Image| matches!(truth(&i.output.region), Truth::Outside);
     let negatives: Vec<Negative> = images.iter().filter(outside).map(|i| negative(i, &places)).collect();
     let all: Vec<&Negative> = negatives.iter().collect();
     let tail = Tail::fit(&all);
@@ -174,7 +180,8 @@ pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, E
     };
     // In steps of a tenth of the way, the first that leaves recall enough.
     let rates = (0..=10).map(|step| target * GIVE_WAY.powf(f64::from(step) / 10.0));
-    let candidates: Vec<BTreeMap<Region, f64>> = rates.map(|rate| tail.accept(rate)).collect();
+    let least = least(images, &places);
+    let candidates: Vec<BTreeMap<Region, f64>> = rates.map(|rate| tail.accept(rate, &least)).collect();
     let enough = candidates.iter().position(|accept| positives.is_empty() || recall(accept) >= LEAST_RECALL);
     let accept = candidates[enough.unwrap_or(candidates.len() - 1)].clone();
     let reject = reject(&positives, &places);
@@ -209,6 +216,14 @@ pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, E
         met: expected <= target * 1.001,
     };
     (thresholds, evidence)
+}
+
+/// For each region, just above the strongest claim of an image (not of its copies) that is no radiograph.
+fn least(images: &[Image], places: &Places) -> BTreeMap<Region, f64> {
+    let others = images.iter().filter(|i| truth(&i.output.region) == Truth::NoRadiograph);
+    let rows: Vec<&Vec<f64>> = others.filter_map(|i| Some(&i.rows.first()?.0)).collect();
+    let claims = |region| rows.iter().filter_map(move |row| places.free(region, row));
+    Region::ALL.into_iter().filter_map(|r| Some((r, claims(r).reduce(f64::max)? + ABOVE))).collect()
 }
 
 fn probability(odds: f64) -> f32 {
@@ -273,7 +288,7 @@ mod tests {
     use super::super::{Fitted, fit, judged, report};
     use super::*;
 
-    /// Part of the outside images of a set that is called a region, and part of the regions' that is called rightly.
+    /// Part of the outside radiographs of a set that is called a region, and part of the regions' that is called rightly.
     fn rates(outputs: &[Output], fitted: &Fitted) -> (f64, f64) {
         let judged = judged(outputs, &fitted.heads, &fitted.thresholds);
         let report = report(&judged, &fitted.thresholds);

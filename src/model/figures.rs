@@ -67,8 +67,8 @@ fn rest_on(thresholds: &Value) -> String {
     };
     let met = thresholds.get("met").and_then(Value::as_bool) == Some(true);
     format!(
-        "\n### Thresholds\n\nChosen for false corrections of at most {} of outside images (no radiographs included, neighbours \
-         not). Modelled rate: {}{}{}. It rests on {} images in {} groups, with {} changed copies each; counting them alone gives {} \
+        "\n### Thresholds\n\nChosen for false corrections of at most {} of outside radiographs (neighbours not among them), and above what any image that is \
+         no radiograph claimed. Modelled rate: {}{}{}. It rests on {} images in {} groups, with {} changed copies each; counting them alone gives {} \
          called a region{}, and cannot show a rate below the upper figure. Of the regions' own images and copies {} are named.\n",
         percent("target"),
         percent("expected"),

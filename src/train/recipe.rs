@@ -151,6 +151,14 @@ impl Rates {
         self.of_layers().get(layer).copied().unwrap_or(0.0)
     }
 
+    /// The parts that are not trained, for people.
+    pub fn frozen(&self) -> String {
+        let names = ["stem", "layer1", "layer2", "layer3", "layer4"];
+        let rates = std::iter::once(self.stem).chain(self.of_layers());
+        let frozen: Vec<&str> = names.into_iter().zip(rates).filter(|(_, rate)| *rate == 0.0).map(|(n, _)| n).collect();
+        if frozen.is_empty() { "nothing".into() } else { frozen.join(", ") }
+    }
+
     /// Index in [`BLOCKS`] of the first trained block, their number where only the last layer is trained; `None` where the stem is
     /// trained too.
     pub fn first_block(&self) -> Option<usize> {
@@ -266,6 +274,8 @@ mod tests {
         assert_eq!(rates("layer4 = 0.0").first_block(), Some(8));
         assert_eq!(rates("stem = 0.1").first_block(), None);
         assert_eq!(rates("layer3 = 0.25").of_block("layer3.1"), 0.25);
+        assert_eq!(rates("layer2 = 0.25\nlayer3 = 0.0").frozen(), "stem, layer1, layer3");
+        assert_eq!(rates("stem = 1.0\nlayer1 = 1.0\nlayer2 = 1.0\nlayer3 = 1.0").frozen(), "nothing");
     }
 
     #[test]

@@ -81,9 +81,12 @@ fn data(run: &Run) -> Result<Data, TrainError> {
     };
     Ok(Data {
         summary: format!(
-            "{} labelled training images and {} validation images; each training image augmented as the recipe says.",
+            "{} labelled training images and {} validation images; each training image augmented as the recipe says. Trained on {}; \
+             frozen at the initial values: {}.",
             total(&training),
-            total(&validation)
+            total(&validation),
+            if run.device.is_cpu() { "a CPU" } else { "a GPU" },
+            run.recipe.rates.frozen()
         ),
         manifest_sha256: run.manifest.sha256.clone(),
         split: split_told(run),

@@ -60,9 +60,9 @@ fn excluded(scores: &Scores, region: Region, thresholds: &Thresholds) -> bool {
 fn image(scores: &Scores, thresholds: &Thresholds) -> Image {
     let named: Vec<Region> = Region::ALL.into_iter().filter(|r| accepted(scores, *r, thresholds)).collect();
     match named[..] {
-        [region] => match more_probable_head(scores, region) {
+        [region] => match rival(scores, region) {
             None => Image::Names(region),
-            Some(head) => Image::Doubt(format!("{} is accepted, but {head} is as probable", region.term())),
+            Some(head) => Image::Doubt(format!("{} is accepted, but {head} is likely too", region.term())),
         },
         [first, second, ..] => Image::Doubt(format!("{} and {} are both accepted", first.term(), second.term())),
         [] if Region::ALL.into_iter().all(|r| excluded(scores, r, thresholds)) => Image::Outside,
@@ -70,14 +70,15 @@ fn image(scores: &Scores, thresholds: &Thresholds) -> Image {
     }
 }
 
-/// A head that is none of the regions and at least as probable as `region`. A number that is none counts against us.
-fn more_probable_head(scores: &Scores, region: Region) -> Option<&str> {
+/// Above this, a head is likelier than not.
+const LIKELY: f32 = 0.5;
+
+/// Another head that is likely, or as probable as `region`. A number that is none counts against us.
+fn rival(scores: &Scores, region: Region) -> Option<&str> {
     let p = probability(scores, region)?;
-    scores
-        .iter()
-        .filter(|(head, _)| Region::from_term(head).is_none())
-        .find(|(_, other)| other.partial_cmp(&&p) != Some(std::cmp::Ordering::Less))
-        .map(|(head, _)| head.as_str())
+    let harmless = |other: f32| other <= LIKELY && other < p;
+    let others = scores.iter().filter(|(head, _)| head.as_str() != region.term());
+    others.into_iter().find(|(_, other)| !harmless(**other)).map(|(head, _)| head.as_str())
 }
 
 fn best(scores: &Scores) -> String {
@@ -140,7 +141,7 @@ fn sure(region: Region, images: &[&Scores], thresholds: &Thresholds, seen: &[(Im
     if let Some(why) = doubt(excluded) {
         return Sight::NotSure(format!("one image shows {}, another excludes it: {why}", region.term()));
     }
-    // Two regions accepted, or a further head as probable: more than a weak view.
+    // Two regions accepted, or another head likely: more than a weak view.
     if let Some(why) = doubt(accepted) {
         return Sight::NotSure(why.clone());
     }

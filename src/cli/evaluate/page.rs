@@ -117,7 +117,7 @@ fn evidence(e: &Evidence, cross: Option<&CrossFitted>) -> Markup {
     let of = |(images, named): (usize, usize)| format!("{named} of {images}");
     html! {
         p {
-            "Chosen for false corrections of at most " (percent(e.target)) " of outside images. Modelled: " (percent(e.expected))
+            "Chosen for false corrections of at most " (percent(e.target)) " of outside radiographs. Modelled: " (percent(e.expected))
             (range(e.expected_95)) @if !e.met { strong { " – not met: it would leave too few images named, or asks for more than such data tell" } }
             ", on " (e.outside) " images in " (e.groups) " groups with " (e.copies) " changed copies each. Counted: "
             (e.counted) " of " (e.outside) (range(e.counted_95)) "."

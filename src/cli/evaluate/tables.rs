@@ -121,7 +121,7 @@ fn doubted(suspects: &[Suspect]) -> String {
 
 fn evidence(e: &Evidence, cross: Option<&CrossFitted>) -> String {
     let text = format!(
-        "\nthresholds for false corrections of at most {} of outside images: modelled {}{} {}, on {} images in {} groups with {} copies\n\
+        "\nthresholds for false corrections of at most {} of outside radiographs: modelled {}{} {}, on {} images in {} groups with {} copies\n\
          each, of which {:.1} claim a region; counted {} of {}{}; {} of the regions' images and copies are named\n",
         percent(e.target),
         percent(e.expected),
