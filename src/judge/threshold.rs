@@ -284,6 +284,7 @@ fn reject(positives: &[(Region, &Image)], places: &Places) -> BTreeMap<Region, f
 
 #[cfg(test)]
 mod tests {
+    use super::super::label::NO_RADIOGRAPH;
     use super::super::tests::{draw, names};
     use super::super::{Fitted, fit, judged, report};
     use super::*;
@@ -342,6 +343,26 @@ mod tests {
             choose(&images, &names(), 0.01).0
         };
         assert_eq!(elbow(0.0)["ELBOW"].accept, elbow(5.0)["ELBOW"].accept);
+    }
+
+    #[test]
+    fn no_threshold_lies_below_what_claimed_it_and_is_no_radiograph() {
+        let outputs = draw(6, 30, 3.0, 5);
+        let other = Output { region: NO_RADIOGRAPH.into(), ..outputs[0].clone() };
+        let row = |o: &Output| o.logits.iter().map(|x| f64::from(*x)).collect();
+        let mut images: Vec<Image> = outputs.iter().map(|o| Image { output: o, rows: vec![(row(o), 1.0)] }).collect();
+        let (before, _) = choose(&images, &names(), 0.02);
+        let knee = names().iter().position(|h| h == "KNEE").unwrap();
+        let mut odds = vec![-3.0; names().len()];
+        odds[knee] = 2.7;
+        images.push(Image { output: &other, rows: vec![(odds.clone(), 1.0)] });
+        let (after, _) = choose(&images, &names(), 0.02);
+        assert!(before["KNEE"].accept < probability(2.7) && after["KNEE"].accept > probability(2.7), "{before:?}");
+        assert_eq!(before["HAND"], after["HAND"]);
+        // With a rival it claims nothing.
+        odds[(knee + 1) % names().len()] = 0.5;
+        images.last_mut().unwrap().rows = vec![(odds, 1.0)];
+        assert_eq!(choose(&images, &names(), 0.02).0["KNEE"], before["KNEE"]);
     }
 
     #[test]
