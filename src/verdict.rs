@@ -5,8 +5,8 @@
 //!
 //! # What the images show
 //! One image **names** a region when that region's probability is at or above `accept`, and no other head of the model, be it a
-//! region or a further one (FOOT, WRIST, CHEST, …), is likely (above one half) or as probable. It shows **none** of the regions when all are below
-//! `reject`. Everything else is doubt.
+//! region or a further one (FOOT, WRIST, CHEST, …), is likely (above one half) or as probable. It shows **none** of the regions
+//! when all are below `reject`. Everything else is doubt.
 //!
 //! | images of the series | the network is |
 //! |---|---|

@@ -2,7 +2,8 @@
 //!
 //! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
 //! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
-//! [`cam`] tells where in the image a head's evidence lies; [`card`] is what lies beside the weights: heads, thresholds, calibration, input contract, checksum.
+//! [`views`] judges an image in several orientations; [`cam`] tells where in the image a head's evidence lies; [`card`] is what
+//! lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
 pub mod cam;
 pub mod card;

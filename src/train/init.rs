@@ -16,6 +16,13 @@ pub struct Initial {
     pub missing: Vec<String>,
 }
 
+/// SHA-256 of the file of initial weights, if there is one.
+pub(super) fn sha256(file: Option<&Path>) -> Result<Option<String>, ModelError> {
+    let Some(file) = file else { return Ok(None) };
+    let bytes = std::fs::read(file).map_err(|source| ModelError::Read { file: file.to_owned(), source })?;
+    Ok(Some(crate::model::sha256(&bytes)))
+}
+
 impl Initial {
     /// Reads a file, whole or partial; a tensor of another shape is an error, and so is a file without any tensor of the network.
     pub fn read(file: &Path, seed: u64) -> Result<Initial, ModelError> {

@@ -32,7 +32,7 @@ use checks::readable;
 pub use progress::Progress;
 pub use write::{limits, write_card};
 
-use crate::judge::{self, Fitted, Report, roc};
+use crate::judge::{self, Fitted, Output, Report, roc};
 use crate::model::ModelError;
 use crate::model::card::{Architecture, Card};
 use crate::model::engine::Network;
@@ -106,12 +106,7 @@ fn train(run: &Run) -> Result<Report, TrainError> {
     let recipe = run.recipe;
     checks::check_data(run)?;
     let initial = initial(run)?;
-    let digest = match run.init {
-        Some(file) => {
-            crate::model::sha256(&std::fs::read(file).map_err(|source| ModelError::Read { file: file.into(), source })?)
-        }
-        None => "none".to_owned(),
-    };
+    let digest = init::sha256(run.init)?.unwrap_or_else(|| "none".to_owned());
     let network = Network::headless(&initial.weights)?;
     let blocks = if run.device.is_cpu() { recipe.rates.first_block() } else { None };
     let frozen = Frozen { network: &network, blocks, recipe, input: recipe.train_input() };
@@ -209,8 +204,12 @@ fn known_heads(run: &Run, initial: &Initial) -> Result<Vec<Begin>, TrainError> {
     Ok(run.recipe.heads.iter().map(known).collect())
 }
 
-/// Calibration, thresholds and report of networks, whose outputs stand side by side, on the validation images.
-fn judged(run: &Run, networks: &[Network], validation: &Validation) -> Result<(Fitted, Report), TrainError> {
+/// Calibration, thresholds, report and outputs of networks, whose outputs stand side by side, on the validation images.
+fn judged(
+    run: &Run,
+    networks: &[Network],
+    validation: &Validation,
+) -> Result<(Fitted, Report, Vec<Output>), TrainError> {
     let mut all = Vec::new();
     for network in networks {
         let outputs = validation.outputs(run, network)?;
@@ -220,7 +219,8 @@ fn judged(run: &Run, networks: &[Network], validation: &Validation) -> Result<(F
             all.iter_mut().zip(outputs).for_each(|(row, more)| row.logits.extend(more.logits));
         }
     }
-    Ok(judge::judge(&all, &run.recipe.heads, judge::threshold::TARGET))
+    let (fitted, report) = judge::judge(&all, &run.recipe.heads, judge::threshold::TARGET);
+    Ok((fitted, report, all))
 }
 
 /// Judges a network as it will be written (half precision) and writes it if it is the best so far.
@@ -232,13 +232,13 @@ fn keep_if_best(
     validation: &Validation,
     best: Option<f64>,
 ) -> Result<Judgement, TrainError> {
-    let (fitted, report) = judged(run, std::slice::from_ref(network), validation)?;
+    let (fitted, report, outputs) = judged(run, std::slice::from_ref(network), validation)?;
     let quality = quality(&report);
     if best.is_none_or(|b| quality > b) {
         write::weights_and_card(run, bytes, &fitted, &report)?;
     }
     let auc = report.regions.iter().filter_map(|(name, r)| Some((name.clone(), r.auc?))).collect();
-    let loss = targets.mean_loss(&validation.compared(run, network)?);
+    let loss = targets.mean_loss(validation.copied(network)?.as_ref().unwrap_or(&outputs));
     Ok(Judgement { quality, loss, mean_auc: report.mean_auc, auc, line: describe(quality, &report) })
 }
 
@@ -259,7 +259,10 @@ fn keep_member_if_best(
 ) -> Result<Judgement, TrainError> {
     let bytes = to_safetensors(tensors)?;
     let network = Network::new(&Weights::from_bytes(run.out, &bytes)?, 1)?;
-    let outputs = validation.compared(run, &network)?;
+    let outputs = match validation.copied(&network)? {
+        Some(copies) => copies,
+        None => validation.outputs(run, &network)?,
+    };
     let loss = targets.mean_loss(&outputs);
     let quality = -loss.unwrap_or(f64::MAX);
     if best.is_none_or(|b| quality > b) {
@@ -290,7 +293,7 @@ fn put_together(run: &Run, members: &[Member], validation: &Validation) -> Resul
         let named = weights.tensors().iter().map(|(name, raw)| (member_name(&member.heads[0], name), raw.clone()));
         all.extend(named);
     }
-    let (fitted, report) = judged(run, &networks, validation)?;
+    let (fitted, report, _) = judged(run, &networks, validation)?;
     write::weights_and_card(run, &to_safetensors(&all)?, &fitted, &report)?;
     Ok(report)
 }

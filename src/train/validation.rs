@@ -55,9 +55,9 @@ impl<'a> Validation<'a> {
         Ok(self.entries.iter().zip(logits).map(|(entry, logits)| output(entry, logits)).collect())
     }
 
-    /// What the epochs are compared by: the augmented copies, or the images where there are none.
-    pub fn compared(&self, run: &Run, network: &Network) -> Result<Vec<Output>, TrainError> {
-        let Some(copies) = &self.copies else { return self.outputs(run, network) };
+    /// The augmented copies' logits, by which the epochs are compared; `None` where there are none.
+    pub fn copied(&self, network: &Network) -> Result<Option<Vec<Output>>, TrainError> {
+        let Some(copies) = &self.copies else { return Ok(None) };
         let mut all = Vec::with_capacity(copies.entries.len());
         let indices: Vec<usize> = (0..copies.entries.len()).collect();
         for part in indices.chunks(BATCH) {
@@ -75,7 +75,7 @@ impl<'a> Validation<'a> {
             };
             all.extend(part.iter().zip(logits).map(|(&i, logits)| output(copies.entries[i], logits)));
         }
-        Ok(all)
+        Ok(Some(all))
     }
 }
 

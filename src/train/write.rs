@@ -1,10 +1,10 @@
 //! Writing weights and card: whole or not at all.
 
+use super::init;
 use super::manifest::Split;
 use super::{Run, TrainError};
 use crate::anatomy::Region;
 use crate::judge::{Fitted, Report};
-use crate::model::ModelError;
 use crate::model::card::{Card, Data, FORMAT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -75,10 +75,6 @@ fn data(run: &Run) -> Result<Data, TrainError> {
     }
     let (training, validation) = (count(Split::Train), count(Split::Validation));
     let total = |t: &BTreeMap<String, BTreeMap<String, usize>>| t.values().flat_map(|r| r.values()).sum::<usize>();
-    let initial = match run.init {
-        Some(file) => std::fs::read(file).map_err(|source| ModelError::Read { file: file.to_owned(), source })?,
-        None => Vec::new(),
-    };
     Ok(Data {
         summary: format!(
             "{} labelled training images and {} validation images; each training image augmented as the recipe says. Trained on {}; \
@@ -96,7 +92,7 @@ fn data(run: &Run) -> Result<Data, TrainError> {
             .map(|s| (s.name().to_owned(), run.manifest.groups_sha256(s)))
             .into_iter()
             .collect(),
-        initial_sha256: if initial.is_empty() { String::new() } else { crate::model::sha256(&initial) },
+        initial_sha256: init::sha256(run.init)?.unwrap_or_default(),
         licences,
     })
 }
