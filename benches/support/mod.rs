@@ -1,6 +1,9 @@
 //! What the ledger's benchmarks share: folders to work in, and instances as they come.
 #![allow(dead_code)]
 
+pub mod archive;
+pub mod life;
+
 use radroute::dataset::Facts;
 use radroute::ledger::{Millis, NewInstance, Source};
 use std::path::{Path, PathBuf};
