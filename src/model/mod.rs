@@ -165,10 +165,15 @@ impl Classifier {
     /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let size = self.card.input.size;
-        views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
-            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
-            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
-        })
+        views::averaged(inputs, size, self.card.views, |squares| self.logits_of(squares, size))
+    }
+
+    /// The network's outputs for squares of any side, each in the one orientation that it has: what a benchmark calls.
+    pub fn logits_of(&self, squares: &[Vec<f32>], side: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        match &self.backend {
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, side)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, side)),
+        }
     }
 }
 
