@@ -4,6 +4,10 @@
 //! candle's matrix product, and the bias, the shortcut and the ReLU are applied while the result is copied out.
 //! Blocks of output pixels run on rayon's threads, over all images of a batch. No unsafe code here.
 
+pub mod buffer;
+pub mod isa;
+mod simd;
+
 use super::ModelError;
 use super::cam::{ActivationMap, activation_maps};
 use super::weights::{BLOCKS, Conv, Weights};
