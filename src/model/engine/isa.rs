@@ -52,6 +52,15 @@ impl Isa {
         self.vnni
     }
 
+    /// Output channels that a kernel computes at once: two vectors of single-precision numbers.
+    pub const fn panel(self) -> usize {
+        match self.level {
+            Level::Portable => 8,
+            Level::Avx2 => 16,
+            Level::Avx512 => 32,
+        }
+    }
+
     /// For logs: `avx512`, `avx512+vnni`, `avx2`, `avx2+vnni` or `portable`.
     pub const fn name(self) -> &'static str {
         match (self.level, self.vnni) {

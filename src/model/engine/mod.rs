@@ -1,18 +1,47 @@
-//! ResNet-18 on the CPU: channels last, each convolution a matrix product over patches.
+//! ResNet-18 on the CPU as one operation of candle's: grey squares in, logits out.
 //!
-//! Patches are gathered for a few hundred output pixels at a time, so that they stay in the cache, multiplied by
-//! candle's matrix product, and the bias, the shortcut and the ReLU are applied while the result is copied out.
-//! Blocks of output pixels run on rayon's threads, over all images of a batch. No unsafe code here.
+//! | file | what |
+//! |---|---|
+//! | [`isa`] | what the CPU has |
+//! | `simd` | vectors, for each level of instructions; kernels are written once over them |
+//! | `tile`, `transform`, `pool` | the kernels: matrix product, Winograd's transforms, max pool |
+//! | `direct`, `winograd`, `stem` | convolutions, made of kernels |
+//! | `layer`, `space` | which way a convolution takes; threads; memory |
+//! | `buffer`, `maps` | aligned memory, feature maps with a border of zeros |
+//!
+//! Maps are channels last, batch norms are folded, and bias, shortcut and ReLU are applied while results are still in
+//! registers. Kernels are packed once, when the network is made; maps lie in memory that is kept. A batch is cut into parts of a
+//! few images, and each thread takes parts through the whole network; fewer images than threads share each layer's rows.
+//!
+//! Unsafe code is in the kernels and `simd` alone. Each kernel checks its slices before it goes through them by pointer.
+//! Miri runs the portable path: `cargo +nightly miri test --lib engine`. All paths run under AddressSanitizer:
+//! `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target x86_64-unknown-linux-gnu engine`.
 
 pub mod buffer;
+mod direct;
 pub mod isa;
+mod layer;
+mod maps;
+mod pool;
 mod simd;
+mod space;
+mod stem;
+mod tile;
+mod transform;
+mod winograd;
 
 use super::ModelError;
 use super::cam::{ActivationMap, activation_maps};
-use super::weights::{BLOCKS, Conv, Weights};
-use candle_core::{CpuStorage, Device, Storage, Tensor};
+use super::folded::Folded;
+use super::weights::{BLOCKS, Weights};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape as TensorShape, Tensor};
+use isa::Isa;
+use layer::Layer;
+use maps::Padded;
 use rayon::prelude::*;
+use space::{Shape, Space, Spaces};
+use std::ops::Range;
+use stem::Stem;
 
 /// A batch of feature maps, channels last: `data.len() == images * height * width * channels`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,228 +54,236 @@ pub struct Maps {
     pub data: Vec<f32>,
 }
 
-/// One basic block.
-#[derive(Clone, Debug)]
-pub struct Block {
-    /// 3×3, may halve the size.
-    pub conv1: Conv,
-    /// 3×3.
-    pub conv2: Conv,
-    /// 1×1 beside them, where size or channels change.
-    pub beside: Option<Conv>,
-}
-
-/// The whole network, batch norm folded.
-#[derive(Clone, Debug)]
+/// The network, ready to run. May be shared by threads.
+#[derive(Debug)]
 pub struct Network {
-    /// 7×7, stride 2, one channel in.
-    pub stem: Conv,
-    /// The eight blocks of [`BLOCKS`].
-    pub blocks: Vec<Block>,
+    isa: Isa,
+    packed: Packed,
     /// `[512, heads]`
-    pub head_weight: Tensor,
-    /// One a head.
-    pub head_bias: Vec<f32>,
+    head_weight: Tensor,
+    /// The same values.
+    head_rows: Vec<f32>,
+    head_bias: Vec<f32>,
+    spaces: Spaces,
 }
 
-/// About how many patch values are gathered before they are multiplied (512 KiB).
-const PATCH_VALUES: usize = 1 << 17;
-/// At least so many output pixels at once: the kernel is read once for them.
-const LEAST_ROWS: usize = 96;
+/// All convolutions.
+#[derive(Debug)]
+struct Packed {
+    stem: Stem,
+    blocks: Vec<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    conv1: Layer,
+    conv2: Layer,
+    beside: Option<Layer>,
+}
+
+/// About how many pixels of grey images a thread takes through the network at once: four images of 224 × 224. More of them
+/// share each read of the kernels, fewer stay in the cache.
+const PART_PIXELS: usize = 4 * 224 * 224;
 
 impl Network {
-    /// Puts the network together from its tensors.
+    /// Puts the network together from its tensors, for this CPU.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
     pub fn new(weights: &Weights, heads: usize) -> Result<Network, ModelError> {
-        let stem = weights.stem()?;
-        let blocks = (0..BLOCKS.len()).map(|i| Block::new(weights, i)).collect::<Result<_, _>>()?;
-        let (weight, bias) = weights.heads(heads)?;
-        let head_weight = Tensor::from_vec(weight.data, (heads, 512), &Device::Cpu)?.t()?.contiguous()?;
-        Ok(Network { stem, blocks, head_weight, head_bias: bias.data })
+        Network::with(&Folded::new(weights, heads)?, Isa::best())
     }
 
     /// The same without its heads: what training begins from.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
     pub fn headless(weights: &Weights) -> Result<Network, ModelError> {
-        let stem = weights.stem()?;
-        let blocks = (0..BLOCKS.len()).map(|i| Block::new(weights, i)).collect::<Result<_, _>>()?;
-        let head_weight = Tensor::zeros((512, 1), candle_core::DType::F32, &Device::Cpu)?;
-        Ok(Network { stem, blocks, head_weight, head_bias: vec![0.0] })
+        Network::with(&Folded::headless(weights)?, Isa::best())
     }
 
-    /// Grey squares of side `size` → stem, ReLU and max pool (3×3, stride 2): 64 channels at a quarter of the size.
-    pub fn begin(&self, inputs: &[Vec<f32>], size: usize) -> Result<Maps, ModelError> {
-        let mut data = Vec::with_capacity(inputs.len() * size * size);
-        for input in inputs {
-            if input.len() != size * size {
-                return Err(ModelError::Input { found: input.len(), size });
-            }
-            data.extend_from_slice(input);
+    /// Packs a network for some instructions: tests take each, everyone else the best.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn with(folded: &Folded, isa: Isa) -> Result<Network, ModelError> {
+        let layer = |conv| Layer::new(conv, isa);
+        let mut blocks = Vec::with_capacity(folded.blocks.len());
+        for block in &folded.blocks {
+            let beside = block.beside.as_ref().map(layer).transpose()?;
+            blocks.push(Block { conv1: layer(&block.conv1)?, conv2: layer(&block.conv2)?, beside });
         }
-        let grey = Maps { images: inputs.len(), height: size, width: size, channels: 1, data };
-        Ok(max_pool(&convolve(&grey, &self.stem, None, true)?))
+        Ok(Network {
+            isa,
+            packed: Packed { stem: Stem::new(&folded.stem, isa)?, blocks },
+            head_rows: folded.head_weight.flatten_all()?.to_vec1()?,
+            head_weight: folded.head_weight.clone(),
+            head_bias: folded.head_bias.clone(),
+            spaces: Spaces::default(),
+        })
     }
 
-    /// The maps after blocks `range`.
-    pub fn run(&self, mut maps: Maps, range: std::ops::Range<usize>) -> Result<Maps, ModelError> {
-        for block in &self.blocks[range] {
-            maps = block.run(&maps)?;
-        }
-        Ok(maps)
-    }
-
-    /// Global average pool and the last layer: for each image, one logit a head.
-    pub fn end(&self, maps: &Maps) -> Result<Vec<Vec<f32>>, ModelError> {
-        let pixels = maps.height * maps.width;
-        let mut pooled = vec![0.0f32; maps.images * maps.channels];
-        for (image, sums) in maps.data.chunks_exact(pixels * maps.channels).zip(pooled.chunks_exact_mut(maps.channels))
-        {
-            for pixel in image.chunks_exact(maps.channels) {
-                sums.iter_mut().zip(pixel).for_each(|(s, v)| *s += v / pixels as f32);
-            }
-        }
-        let pooled = Tensor::from_vec(pooled, (maps.images, maps.channels), &Device::Cpu)?;
-        let mut logits: Vec<Vec<f32>> = pooled.matmul(&self.head_weight)?.to_vec2()?;
-        for row in &mut logits {
-            row.iter_mut().zip(&self.head_bias).for_each(|(v, b)| *v += b);
-        }
-        Ok(logits)
-    }
-
-    /// The logits of each image.
+    /// The logits of each image, a grey square of side `size`.
+    ///
+    /// # Errors
+    /// An image of another size.
     pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        self.end(&self.last_maps(inputs, size)?)
+        let grey = Tensor::from_vec(joined(inputs, size)?, (inputs.len(), 1, size, size), &Device::Cpu)?;
+        Ok(grey.apply_op1_no_bwd(self)?.to_vec2()?)
     }
 
     /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
+    ///
+    /// # Errors
+    /// An image of another size.
     pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        activation_maps(&self.last_maps(inputs, size)?, &self.head_weight, &self.head_bias)
+        activation_maps(&self.front(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
     }
 
-    fn last_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Maps, ModelError> {
-        self.run(self.begin(inputs, size)?, 0..self.blocks.len())
+    /// Grey squares of side `size` → the maps after the stem and the first `blocks` blocks.
+    ///
+    /// # Errors
+    /// An image of another size.
+    pub fn front(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
+        let grey = joined(inputs, size)?;
+        let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
+            space.begin(self.isa, &self.packed.stem, &grey[images.start * size * size..images.end * size * size]);
+            self.blocks(space, 0..blocks);
+            plain(space.maps())
+        });
+        Ok(joined_maps(parts))
+    }
+
+    /// Maps before block `first` → the logits of each image.
+    ///
+    /// # Errors
+    /// The maps are not of the block's channels.
+    pub fn rest(&self, maps: &Maps, first: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        let channels = BLOCKS.get(first).map_or(512, |block| block.from);
+        let values = maps.images * maps.height * maps.width * channels;
+        if maps.channels != channels || maps.data.len() != values || (values == 0 && maps.images > 0) {
+            return Err(ModelError::Input { found: maps.data.len(), size: values });
+        }
+        if first >= BLOCKS.len() {
+            let values = (maps.height * maps.width * channels).max(1);
+            let rows =
+                maps.data.chunks(values).map(|image| self.heads(image.chunks(channels), maps.height * maps.width));
+            return Ok(rows.collect());
+        }
+        let parts = self.parts(maps.images, [maps.height, maps.width], Some(first), |space, images| {
+            space.load(maps, images.start);
+            self.blocks(space, first..BLOCKS.len());
+            self.end(space.maps())
+        });
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    fn blocks(&self, space: &mut Space, range: Range<usize>) {
+        for (index, block) in range.clone().zip(&self.packed.blocks[range]) {
+            space.block(self.isa, index, &block.conv1, &block.conv2, block.beside.as_ref());
+        }
+    }
+
+    /// Global average pool and the last layer: one logit a head for each image.
+    fn end(&self, maps: &Padded) -> Vec<Vec<f32>> {
+        let pixels = maps.height * maps.width;
+        let image = |i| self.heads(maps.image(i).flat_map(|row| row.chunks_exact(maps.channels)), pixels);
+        (0..maps.images()).map(image).collect()
+    }
+
+    fn heads<'a>(&self, pixels: impl Iterator<Item = &'a [f32]>, count: usize) -> Vec<f32> {
+        let mut pooled = [0.0f32; 512];
+        for pixel in pixels {
+            pooled.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+        }
+        let mut logits = self.head_bias.clone();
+        for (sum, row) in pooled.iter().zip(self.head_rows.chunks_exact(logits.len().max(1))) {
+            let mean = sum / count as f32;
+            logits.iter_mut().zip(row).for_each(|(logit, weight)| *logit += mean * weight);
+        }
+        logits
+    }
+
+    /// Has `work` done for a batch: parts of a few images on a thread each, or all of them at once on all threads.
+    fn parts<T: Send>(
+        &self,
+        images: usize,
+        side: [usize; 2],
+        block: Option<usize>,
+        work: impl Fn(&mut Space, Range<usize>) -> T + Sync,
+    ) -> Vec<T> {
+        let all = rayon::current_num_threads();
+        // A map's pixel stands for this many of the image.
+        let scale =
+            block.map_or(1, |block| 16 * BLOCKS[..block].iter().map(|b| b.stride * b.stride).product::<usize>());
+        let most = (PART_PIXELS / (side[0] * side[1] * scale).max(1)).max(1);
+        let (each, threads) = if images < all { (images.max(1), all) } else { (most.min(images.div_ceil(all)), 1) };
+        let parts = (0..images).into_par_iter().step_by(each).with_max_len(1);
+        parts
+            .map(|first| {
+                let range = first..(first + each).min(images);
+                let mut space = self.spaces.take(Shape { images: range.len(), side, block, threads }, &self.packed);
+                let result = work(&mut space, range);
+                self.spaces.put(space);
+                result
+            })
+            .collect()
     }
 }
 
-impl Block {
-    /// Block `index` of [`BLOCKS`].
-    pub fn new(weights: &Weights, index: usize) -> Result<Block, ModelError> {
-        let shape = BLOCKS[index];
-        let name = |part: &str| format!("{}.{part}", shape.name);
-        let conv1 = weights.conv(&name("conv1"), &name("bn1"), [shape.from, shape.to, 3, shape.stride])?;
-        let conv2 = weights.conv(&name("conv2"), &name("bn2"), [shape.to, shape.to, 3, 1])?;
-        let beside = if shape.from != shape.to {
-            Some(weights.conv(&name("downsample.0"), &name("downsample.1"), [shape.from, shape.to, 1, shape.stride])?)
-        } else {
-            None
+/// `[images, 1, height, width]` grey values → `[images, heads]` logits.
+impl CustomOp1 for Network {
+    fn name(&self) -> &'static str {
+        "resnet18"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, TensorShape)> {
+        let (images, channels, height, width) = layout.shape().dims4()?;
+        let (first, last) = match layout.contiguous_offsets() {
+            Some(range) if channels == 1 && height * width > 0 => range,
+            _ => candle_core::bail!("the network takes contiguous grey images, not {:?}", layout.shape()),
         };
-        Ok(Block { conv1, conv2, beside })
-    }
-
-    /// Two convolutions and the shortcut.
-    pub fn run(&self, maps: &Maps) -> Result<Maps, ModelError> {
-        let inner = convolve(maps, &self.conv1, None, true)?;
-        match &self.beside {
-            Some(beside) => convolve(&inner, &self.conv2, Some(&convolve(maps, beside, None, false)?), true),
-            None => convolve(&inner, &self.conv2, Some(maps), true),
-        }
-    }
-}
-
-/// Convolution, bias, shortcut, ReLU.
-fn convolve(maps: &Maps, conv: &Conv, shortcut: Option<&Maps>, relu: bool) -> Result<Maps, ModelError> {
-    if maps.channels != conv.from {
-        return Err(ModelError::Input { found: maps.channels, size: conv.from });
-    }
-    let pad = conv.kernel / 2;
-    let side = |n: usize| (n + 2 * pad).saturating_sub(conv.kernel) / conv.stride + 1;
-    let (height, width) = (side(maps.height), side(maps.width));
-    let depth = conv.kernel * conv.kernel * conv.from;
-    let total = maps.images * height * width;
-    let rows = (PATCH_VALUES / depth).max(LEAST_ROWS).min(total.max(1));
-    let mut data = vec![0.0f32; total * conv.to];
-    data.par_chunks_mut(rows * conv.to).enumerate().try_for_each(|(block, out)| {
-        let first = block * rows;
-        let count = out.len() / conv.to;
-        let mut patches = Vec::with_capacity(count * depth);
-        for pixel in first..first + count {
-            let (image, rest) = (pixel / (height * width), pixel % (height * width));
-            patch(maps, conv, image, rest / width, rest % width, &mut patches);
-        }
-        let product = Tensor::from_vec(patches, (count, depth), &Device::Cpu)?.matmul(&conv.weight)?;
-        let (storage, _) = product.storage_and_layout();
-        let Storage::Cpu(CpuStorage::F32(product)) = &*storage else { return Err(ModelError::Storage) };
-        let beside = shortcut.map(|s| &s.data[first * conv.to..(first + count) * conv.to]);
-        finish(out, product, &conv.bias, beside, relu);
-        Ok(())
-    })?;
-    Ok(Maps { images: maps.images, height, width, channels: conv.to, data })
-}
-
-/// Appends the patch under output pixel (`y`, `x`): kernel row, kernel column, channel; zeros outside the image.
-fn patch(maps: &Maps, conv: &Conv, image: usize, y: usize, x: usize, patches: &mut Vec<f32>) {
-    let (kernel, channels) = (conv.kernel, conv.from);
-    let pad = kernel / 2;
-    // The kernel's columns that lie within the image are neighbours in memory.
-    let begin = pad.saturating_sub(x * conv.stride);
-    let end = kernel.min((maps.width + pad).saturating_sub(x * conv.stride)).max(begin);
-    for row in 0..kernel {
-        let inside = (y * conv.stride + row).checked_sub(pad).filter(|&line| line < maps.height && begin < end);
-        let Some(line) = inside else {
-            patches.resize(patches.len() + kernel * channels, 0.0);
-            continue;
-        };
-        patches.resize(patches.len() + begin * channels, 0.0);
-        let start = ((image * maps.height + line) * maps.width + x * conv.stride + begin - pad) * channels;
-        patches.extend_from_slice(&maps.data[start..start + (end - begin) * channels]);
-        patches.resize(patches.len() + (kernel - end) * channels, 0.0);
+        let grey = &storage.as_slice::<f32>()?[first..last];
+        let values = height * width;
+        let parts = self.parts(images, [height, width], None, |space, images| {
+            space.begin(self.isa, &self.packed.stem, &grey[images.start * values..images.end * values]);
+            self.blocks(space, 0..BLOCKS.len());
+            self.end(space.maps())
+        });
+        let logits: Vec<f32> = parts.into_iter().flatten().flatten().collect();
+        Ok((CpuStorage::F32(logits), (images, self.head_bias.len()).into()))
     }
 }
 
-/// Bias, shortcut and ReLU on the way out.
-fn finish(out: &mut [f32], product: &[f32], bias: &[f32], shortcut: Option<&[f32]>, relu: bool) {
-    let least = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let channels = bias.len();
-    let lines = out.chunks_exact_mut(channels).zip(product.chunks_exact(channels));
-    match shortcut {
-        Some(shortcut) => {
-            for ((out, product), beside) in lines.zip(shortcut.chunks_exact(channels)) {
-                for (((o, p), b), s) in out.iter_mut().zip(product).zip(bias).zip(beside) {
-                    *o = (p + b + s).max(least);
-                }
-            }
-        }
-        None => {
-            for (out, product) in lines {
-                for ((o, p), b) in out.iter_mut().zip(product).zip(bias) {
-                    *o = (p + b).max(least);
-                }
-            }
-        }
+/// All images' values, one after the other.
+fn joined(inputs: &[Vec<f32>], size: usize) -> Result<Vec<f32>, ModelError> {
+    match inputs.iter().find(|input| input.len() != size * size || size == 0) {
+        Some(input) => Err(ModelError::Input { found: input.len(), size }),
+        None => Ok(inputs.concat()),
     }
 }
 
-/// 3×3, stride 2, padding 1. The values are not negative (they come from a ReLU), so 0 stands for the padding.
-fn max_pool(maps: &Maps) -> Maps {
-    let channels = maps.channels;
-    let (height, width) = (maps.height.div_ceil(2), maps.width.div_ceil(2));
-    let mut data = vec![0.0f32; maps.images * height * width * channels];
-    data.par_chunks_mut((width * channels).max(1)).enumerate().for_each(|(line, out)| {
-        let (image, y) = (line / height, line % height);
-        for row in (2 * y).saturating_sub(1)..(2 * y + 2).min(maps.height) {
-            let start = (image * maps.height + row) * maps.width * channels;
-            let source = &maps.data[start..start + maps.width * channels];
-            for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-                let (begin, end) = ((2 * x).saturating_sub(1), (2 * x + 2).min(maps.width));
-                for pixel in source[begin * channels..end * channels].chunks_exact(channels) {
-                    out.iter_mut().zip(pixel).for_each(|(o, v)| *o = o.max(*v));
-                }
-            }
-        }
-    });
-    Maps { images: maps.images, height, width, channels, data }
+/// Maps without their border.
+fn plain(maps: &Padded) -> Maps {
+    let data = (0..maps.images()).flat_map(|i| maps.image(i)).flatten().copied().collect();
+    Maps { images: maps.images(), height: maps.height, width: maps.width, channels: maps.channels, data }
+}
+
+/// The maps of all parts of a batch.
+fn joined_maps(parts: Vec<Maps>) -> Maps {
+    let empty = Maps { images: 0, height: 0, width: 0, channels: 0, data: Vec::new() };
+    parts
+        .into_iter()
+        .reduce(|mut all, mut part| {
+            all.images += part.images;
+            all.data.append(&mut part.data);
+            all
+        })
+        .unwrap_or(empty)
 }

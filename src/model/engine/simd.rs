@@ -13,7 +13,7 @@ pub trait Simd: Copy {
     type V: Copy;
     /// Numbers in a vector.
     const LANES: usize;
-    /// Rows of a register tile of two vectors a row (see `tile`): as many as the registers hold.
+    /// Half the pixels of a register tile of two vectors a pixel (see `tile`): as many as the registers hold.
     const ROWS: usize;
 
     /// The same number in all lanes.
@@ -92,7 +92,7 @@ fn fused(a: f32, b: f32, c: f32) -> f32 {
 impl Simd for Portable {
     type V = [f32; 4];
     const LANES: usize = 4;
-    const ROWS: usize = 6;
+    const ROWS: usize = 3;
 
     #[inline(always)]
     fn splat(self, v: f32) -> [f32; 4] {
@@ -227,13 +227,13 @@ mod x86 {
     }
 
     level!(
-        /// AVX-512F. 14 rows of 2 vectors, 2 vectors of weights and a broadcast: 31 of 32 registers.
-        Avx512, "avx512f", __m512, 16, 14, _mm512_set1_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps,
+        /// AVX-512F. 14 pixels of 2 vectors, 2 of weights and a broadcast: 31 of 32 registers.
+        Avx512, "avx512f", __m512, 16, 7, _mm512_set1_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps,
         _mm512_fnmadd_ps, _mm512_max_ps, _mm512_loadu_ps, _mm512_storeu_ps
     );
     level!(
-        /// AVX2 and FMA. 6 rows of 2 vectors, 2 vectors of weights and a broadcast: 15 of 16 registers.
-        Avx2, "avx2,fma", __m256, 8, 6, _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps,
+        /// AVX2 and FMA. 6 pixels of 2 vectors, 2 of weights and a broadcast: 15 of 16 registers.
+        Avx2, "avx2,fma", __m256, 8, 3, _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps,
         _mm256_fnmadd_ps, _mm256_max_ps, _mm256_loadu_ps, _mm256_storeu_ps
     );
 }
