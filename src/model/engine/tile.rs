@@ -150,28 +150,42 @@ impl Strip<'_> {
                         for group in 0..GROUPS {
                             for row in 0..ROWS {
                                 let x = simd.splat(*at[group].add(away[row] + u));
-                                let sum = &mut sums[group][row];
-                                *sum = [simd.mul_add(x, w[0], sum[0]), simd.mul_add(x, w[1], sum[1])];
+                                for half in 0..2 {
+                                    sums[group][row][half] = simd.mul_add(x, w[half], sums[group][row][half]);
+                                }
                             }
                         }
                     }
                     at = [at[0].add(2), at[1].add(2)];
                 }
             }
-            for half in 0..2 {
-                let lane = half * S::LANES;
-                let bias = if bias.is_empty() { simd.splat(0.0) } else { simd.load(bias.as_ptr().add(lane)) };
+            if !bias.is_empty() {
+                let bias = [simd.load(bias.as_ptr()), simd.load(bias.as_ptr().add(S::LANES))];
                 for group in 0..GROUPS {
                     for row in 0..ROWS {
-                        let to = lines[group].to + row * width + lane;
-                        let mut v = simd.add(sums[group][row][half], bias);
-                        if let Some(shortcut) = self.shortcut {
-                            v = simd.add(v, simd.load(shortcut.as_ptr().add(to)));
+                        for half in 0..2 {
+                            sums[group][row][half] = simd.add(sums[group][row][half], bias[half]);
                         }
-                        if relu {
-                            v = simd.max(v, simd.splat(0.0));
+                    }
+                }
+            }
+            if let Some(shortcut) = self.shortcut {
+                for group in 0..GROUPS {
+                    let from = shortcut.as_ptr().add(lines[group].to);
+                    for row in 0..ROWS {
+                        for half in 0..2 {
+                            let beside = simd.load(from.add(row * width + half * S::LANES));
+                            sums[group][row][half] = simd.add(sums[group][row][half], beside);
                         }
-                        simd.store(self.output.as_mut_ptr().add(to), v);
+                    }
+                }
+            }
+            let least = simd.splat(if relu { 0.0 } else { f32::NEG_INFINITY });
+            for group in 0..GROUPS {
+                let to = self.output.as_mut_ptr().add(lines[group].to);
+                for row in 0..ROWS {
+                    for half in 0..2 {
+                        simd.store(to.add(row * width + half * S::LANES), simd.max(sums[group][row][half], least));
                     }
                 }
             }
