@@ -1,18 +1,31 @@
 //! One convolution of a block, spread over threads.
 
 use super::buffer::Buffer;
+use super::deep::Deep;
 use super::direct::Direct;
 use super::isa::Isa;
 use super::maps::{Band, Padded};
 use super::stem::StemScratch;
-use super::winograd::Winograd;
+use super::winograd::{Winograd, tiles};
 use crate::model::ModelError;
 use crate::model::weights::Conv;
 use rayon::prelude::*;
 
-/// Up to so many channels Winograd's way is taken. With more of them the maps are small and the transformed kernels, four
-/// times the size, would come from memory rather than from the cache.
+/// Up to so many channels kernels are transformed beforehand for Winograd's way.
 const WINOGRAD_CHANNELS: usize = 256;
+
+/// What is to be done, whatever the way.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// With which instructions.
+    pub isa: Isa,
+    /// From which maps.
+    pub input: &'a Padded,
+    /// Added; of the output's shape.
+    pub shortcut: Option<&'a Padded>,
+    /// Cut off below 0.
+    pub relu: bool,
+}
 
 /// A convolution in the way that suits it.
 #[derive(Debug)]
@@ -21,6 +34,8 @@ pub enum Layer {
     Direct(Direct),
     /// Over transformed tiles.
     Winograd(Winograd),
+    /// Over transformed tiles, the kernel transformed as it is used.
+    Deep(Deep),
 }
 
 /// Memory for one thread.
@@ -38,31 +53,28 @@ impl Layer {
     /// # Errors
     /// Candle's.
     pub fn new(conv: &Conv, isa: Isa) -> Result<Layer, ModelError> {
-        let winograd = conv.kernel == 3 && conv.stride == 1 && conv.to <= WINOGRAD_CHANNELS;
-        Ok(if winograd { Layer::Winograd(Winograd::new(conv, isa)?) } else { Layer::Direct(Direct::new(conv, isa)?) })
+        Ok(match (conv.kernel, conv.stride) {
+            (3, 1) if conv.to <= WINOGRAD_CHANNELS => Layer::Winograd(Winograd::new(conv, isa)?),
+            (3, 1) => Layer::Deep(Deep::new(conv, isa)?),
+            _ => Layer::Direct(Direct::new(conv, isa)?),
+        })
     }
 
     /// Values of [`Scratch::tiles`] for an output of so many images, rows and columns.
-    pub fn tiles(&self, images: usize, height: usize, width: usize) -> usize {
+    pub fn tiles(&self, isa: Isa, images: usize, height: usize, width: usize) -> usize {
         match self {
             Layer::Direct(_) => 0,
-            Layer::Winograd(layer) => layer.scratch(images * height.div_ceil(4) * width.div_ceil(4)),
+            Layer::Winograd(layer) => layer.scratch(images * tiles(height, width)),
+            Layer::Deep(layer) => layer.scratch(isa, images * tiles(height, width)),
         }
     }
 
     /// Convolution, bias, shortcut, ReLU; on as many threads as there is scratch for.
-    pub fn run(
-        &self,
-        isa: Isa,
-        input: &Padded,
-        output: &mut Padded,
-        shortcut: Option<&Padded>,
-        relu: bool,
-        scratch: &mut [Scratch],
-    ) {
+    pub fn run(&self, task: Task, output: &mut Padded, scratch: &mut [Scratch]) {
         in_bands(output, scratch, |bands, scratch| match self {
-            Layer::Direct(layer) => layer.run(isa, input, bands, shortcut, relu),
-            Layer::Winograd(layer) => layer.run(isa, input, bands, shortcut, relu, &mut scratch.tiles),
+            Layer::Direct(layer) => layer.run(task, bands),
+            Layer::Winograd(layer) => layer.run(task, bands, &mut scratch.tiles),
+            Layer::Deep(layer) => layer.run(task, bands, &mut scratch.tiles),
         });
     }
 }

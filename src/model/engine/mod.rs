@@ -5,7 +5,7 @@
 //! | [`isa`] | what the CPU has |
 //! | `simd` | vectors, for each level of instructions; kernels are written once over them |
 //! | `tile`, `transform`, `pool` | the kernels: matrix product, Winograd's transforms, max pool |
-//! | `direct`, `winograd`, `stem` | convolutions, made of kernels |
+//! | `direct`, `winograd`, `deep`, `stem` | convolutions, made of kernels |
 //! | `layer`, `space` | which way a convolution takes; threads; memory |
 //! | `buffer`, `maps` | aligned memory, feature maps with a border of zeros |
 //!
@@ -18,6 +18,7 @@
 //! `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target x86_64-unknown-linux-gnu engine`.
 
 pub mod buffer;
+mod deep;
 mod direct;
 pub mod isa;
 mod layer;
@@ -228,7 +229,8 @@ impl Network {
         parts
             .map(|first| {
                 let range = first..(first + each).min(images);
-                let mut space = self.spaces.take(Shape { images: range.len(), side, block, threads }, &self.packed);
+                let mut space =
+                    self.spaces.take(Shape { images: range.len(), side, block, threads }, self.isa, &self.packed);
                 let result = work(&mut space, range);
                 self.spaces.put(space);
                 result

@@ -1,7 +1,7 @@
 //! The memory that a part of a batch passes through, kept for the next one.
 
 use super::isa::Isa;
-use super::layer::{Layer, Scratch, in_bands};
+use super::layer::{Layer, Scratch, Task, in_bands};
 use super::maps::{Band, Padded};
 use super::stem::{Stem, StemScratch, halved};
 use super::{Maps, Packed};
@@ -51,14 +51,14 @@ pub struct Spaces(Mutex<Vec<Space>>);
 
 impl Spaces {
     /// A space of this shape, with its borders at zero.
-    pub fn take(&self, shape: Shape, network: &Packed) -> Space {
+    pub fn take(&self, shape: Shape, isa: Isa, network: &Packed) -> Space {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle.iter().position(|space| space.shape == shape);
         match found {
             Some(found) => idle.swap_remove(found),
             None => {
                 drop(idle);
-                Space::new(shape, network)
+                Space::new(shape, isa, network)
             }
         }
     }
@@ -74,7 +74,7 @@ impl Spaces {
 }
 
 impl Space {
-    fn new(shape: Shape, network: &Packed) -> Space {
+    fn new(shape: Shape, isa: Isa, network: &Packed) -> Space {
         let Shape { images, side, block, threads } = shape;
         let [mut height, mut width] = match block {
             None => side.map(|n| halved(halved(n))),
@@ -92,7 +92,7 @@ impl Space {
             let zeros = || Padded::zeros(images, height, width, BLOCKS[i * DEPTH].to);
             *stage = Stage { outer: [zeros(), zeros()], inner: zeros() };
             let layers = network.blocks[i * DEPTH..(i + 1) * DEPTH].iter().flat_map(|b| [&b.conv1, &b.conv2]);
-            tiles = layers.map(|layer| layer.tiles(images, height, width)).fold(tiles, usize::max);
+            tiles = layers.map(|layer| layer.tiles(isa, images, height, width)).fold(tiles, usize::max);
         }
         let scratch = (0..threads).map(|_| Scratch {
             stem: if shape.block.is_none() { StemScratch::new(side[0], side[1]) } else { StemScratch::default() },
@@ -131,15 +131,15 @@ impl Space {
         match (beside, before.last()) {
             (Some(beside), Some(before)) => {
                 let input = &before.outer[self.at.1];
-                conv1.run(isa, input, inner, None, true, scratch);
-                beside.run(isa, input, b, None, false, scratch);
-                conv2.run(isa, inner, a, Some(b), true, scratch);
+                conv1.run(Task { isa, input, shortcut: None, relu: true }, inner, scratch);
+                beside.run(Task { isa, input, shortcut: None, relu: false }, b, scratch);
+                conv2.run(Task { isa, input: inner, shortcut: Some(b), relu: true }, a, scratch);
                 self.at = (stage, 0);
             }
             _ => {
                 let (input, output) = if self.at.1 == 0 { (a, b) } else { (b, a) };
-                conv1.run(isa, input, inner, None, true, scratch);
-                conv2.run(isa, inner, output, Some(input), true, scratch);
+                conv1.run(Task { isa, input, shortcut: None, relu: true }, inner, scratch);
+                conv2.run(Task { isa, input: inner, shortcut: Some(input), relu: true }, output, scratch);
                 self.at = (stage, 1 - self.at.1);
             }
         }

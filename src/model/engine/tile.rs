@@ -46,6 +46,8 @@ pub struct Strip<'a> {
     pub output: &'a mut [f32],
     /// Output values from a pixel's panel to its neighbour's.
     pub width: usize,
+    /// Whether results are added to what the output holds.
+    pub onto: bool,
     /// Added to the results, at the same places as the output; where it is.
     pub shortcut: Option<&'a [f32]>,
     /// The first line.
@@ -169,9 +171,11 @@ impl Strip<'_> {
                     }
                 }
             }
-            if let Some(shortcut) = self.shortcut {
+            for beside in
+                [self.onto.then_some(self.output.as_ptr()), self.shortcut.map(<[f32]>::as_ptr)].into_iter().flatten()
+            {
                 for group in 0..GROUPS {
-                    let from = shortcut.as_ptr().add(lines[group].to);
+                    let from = beside.add(lines[group].to);
                     for row in 0..ROWS {
                         for half in 0..2 {
                             let beside = simd.load(from.add(row * width + half * S::LANES));
@@ -224,6 +228,7 @@ mod tests {
                         step,
                         output: &mut output,
                         width,
+                        onto: false,
                         shortcut,
                         line: Line { from: 5, to: 1 },
                         second: (lines == 2).then_some(Line { from: 6, to: 1 + count * width }),
@@ -259,6 +264,7 @@ mod tests {
             step: 2,
             output: &mut vec![0.0; 3 * isa.panel()],
             width: isa.panel(),
+            onto: false,
             shortcut: None,
             line: Line { from: 0, to: 0 },
             second: None,
