@@ -4,6 +4,7 @@ use radroute::anatomy::Region;
 use radroute::config::DeviceChoice;
 use radroute::model::card::{Architecture, Card, Data, FORMAT, Head};
 use radroute::model::engine::Network;
+use radroute::model::folded::Folded;
 use radroute::model::reference::Reference;
 use radroute::model::weights::{BLOCKS, Raw, Weights, member_name, to_safetensors};
 use radroute::model::{Classifier, ModelError, sha256};
@@ -89,7 +90,7 @@ fn engine_agrees_with_candles_own_operations() {
     for (seed, size) in [(1, 64), (2, 97), (3, 32)] {
         let weights = Weights::from_tensors(Path::new("random"), random_weights(seed, 6));
         let network = Network::new(&weights, 6).unwrap();
-        let reference = Reference::new(&network, &candle_core::Device::Cpu).unwrap();
+        let reference = Reference::new(&Folded::new(&weights, 6).unwrap(), &candle_core::Device::Cpu).unwrap();
         let inputs = inputs(seed, 3, size);
         let (ours, theirs) = (network.logits(&inputs, size).unwrap(), reference.logits(&inputs, size).unwrap());
         let difference =
@@ -296,7 +297,7 @@ fn the_mean_of_an_activation_map_and_the_bias_are_the_logit() {
     for (seed, size) in [(21, 64), (22, 97)] {
         let weights = Weights::from_tensors(Path::new("random"), random_weights(seed, 6));
         let network = Network::new(&weights, 6).unwrap();
-        let reference = Reference::new(&network, &candle_core::Device::Cpu).unwrap();
+        let reference = Reference::new(&Folded::new(&weights, 6).unwrap(), &candle_core::Device::Cpu).unwrap();
         let inputs = inputs(seed, 3, size);
         let logits = network.logits(&inputs, size).unwrap();
         let all =

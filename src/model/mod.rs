@@ -1,7 +1,7 @@
 //! The network: graph, weights, model card, and the classifier that the daemon calls.
 //!
-//! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
-//! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
+//! [`weights`] reads safetensors under torchvision's names and folds the batch norms into a [`folded`] network; [`engine`] runs
+//! it on the CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
 //! [`views`] judges an image in several orientations; [`cam`] tells where in the image a head's evidence lies; [`card`] is what
 //! lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
@@ -9,6 +9,7 @@ pub mod cam;
 pub mod card;
 pub mod engine;
 mod figures;
+pub mod folded;
 pub mod reference;
 pub mod views;
 pub mod weights;
@@ -18,6 +19,8 @@ use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
 use cam::ActivationMap;
 use card::{Architecture, Card};
+use engine::isa::Isa;
+use folded::Folded;
 use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -86,7 +89,8 @@ impl Classifier {
         let networks = networks(&card, &weights)?;
         let device = self::device(device)?;
         let backend = if device.is_cpu() {
-            Backend::Cpu(networks)
+            let isa = Isa::best();
+            Backend::Cpu(networks.iter().map(|n| engine::Network::with(n, isa)).collect::<Result<_, _>>()?)
         } else {
             Backend::Cuda(networks.iter().map(|n| Reference::new(n, &device)).collect::<Result<_, _>>()?)
         };
@@ -173,12 +177,10 @@ impl Classifier {
 }
 
 /// The networks that the card asks for, in the order of its heads.
-fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<engine::Network>, ModelError> {
+fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<Folded>, ModelError> {
     match card.architecture {
-        Architecture::Shared => Ok(vec![engine::Network::new(weights, card.heads.len())?]),
-        Architecture::Ensemble => {
-            card.heads.iter().map(|head| engine::Network::new(&weights.member(&head.name), 1)).collect()
-        }
+        Architecture::Shared => Ok(vec![Folded::new(weights, card.heads.len())?]),
+        Architecture::Ensemble => card.heads.iter().map(|head| Folded::new(&weights.member(&head.name), 1)).collect(),
     }
 }
 
