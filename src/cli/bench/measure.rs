@@ -60,10 +60,11 @@ pub(super) fn engine(classifier: &Classifier, batch: usize) -> Result<f64, Model
     Ok(batch as f64 / median_seconds(Duration::from_secs(2), || classifier.logits_of(&inputs, 224))?)
 }
 
-/// Seconds for an image as the daemon classifies it: the card's side, in all orientations of the card, `batch` images at once.
+/// Seconds for an image as the daemon classifies it: the card's side, in all orientations of the card (no image settles earlier), `batch` images
+/// at once.
 pub(super) fn classify(classifier: &Classifier, batch: usize) -> Result<f64, ModelError> {
     let inputs = squares(batch, classifier.card().input.size);
-    Ok(median_seconds(Duration::from_secs(1), || classifier.scores(&inputs))? / batch as f64)
+    Ok(median_seconds(Duration::from_secs(1), || classifier.logits(&inputs))? / batch as f64)
 }
 
 /// Seconds from a file in the page cache to its plane, on one core.
