@@ -67,7 +67,7 @@ pub fn plot(points: &[Point], file: &Path) -> Result<(), Failure> {
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::LowerLeft)
         .background_style(WHITE.mix(0.8))
         .draw()?;
     area.present()?;
