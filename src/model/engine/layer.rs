@@ -71,7 +71,13 @@ impl Layer {
 
     /// Convolution, bias, shortcut, ReLU; on as many threads as there is scratch for.
     pub fn run(&self, task: Task, output: &mut Padded, scratch: &mut [Scratch]) {
-        in_bands(output, scratch, |bands, scratch| match self {
+        let tiles = output.images() * tiles(output.height, output.width);
+        let rows = match self {
+            Layer::Direct(_) => 1,
+            Layer::Deep(_) if !Deep::by_tiles(tiles, scratch.len()) => 1,
+            _ => 4,
+        };
+        in_bands(output, rows, scratch, |bands, scratch| match self {
             Layer::Direct(layer) => layer.run(task, bands),
             Layer::Winograd(layer) => layer.run(task, bands, &mut scratch.tiles),
             Layer::Deep(layer) => layer.run(task, bands, &mut scratch.tiles),
@@ -79,15 +85,19 @@ impl Layer {
     }
 }
 
-/// Has `work` done for all rows of `output`: at once by one thread, or some bands by each.
-pub fn in_bands(output: &mut Padded, scratch: &mut [Scratch], work: impl Fn(&mut [Band], &mut Scratch) + Sync) {
+/// Has `work` done for all rows of `output`: at once by one thread, or some bands by each, which begin at multiples of `unit`.
+pub fn in_bands(
+    output: &mut Padded,
+    unit: usize,
+    scratch: &mut [Scratch],
+    work: impl Fn(&mut [Band], &mut Scratch) + Sync,
+) {
     let height = output.height.max(1);
     match scratch {
         [] => {}
         [scratch] => work(&mut output.bands(height), scratch),
         all => {
-            // A multiple of four rows: Winograd's tiles.
-            let rows = (output.images() * height).div_ceil(all.len()).next_multiple_of(4).min(height);
+            let rows = (output.images() * height).div_ceil(all.len()).next_multiple_of(unit).min(height);
             let mut bands = output.bands(rows);
             let each = bands.len().div_ceil(all.len()).max(1);
             bands.par_chunks_mut(each).zip(all.par_iter_mut()).for_each(|(bands, scratch)| work(bands, scratch));
