@@ -28,6 +28,7 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
     std::fs::write(&file, &bytes).unwrap();
     let card = Card {
         views: 1,
+        early: None,
         format: FORMAT,
         name: "m".into(),
         permitted_use: "tests".into(),
