@@ -1,14 +1,16 @@
 //! The network: graph, weights, model card, and the classifier that the daemon calls.
 //!
-//! [`weights`] reads safetensors under torchvision's names and folds the batch norms; [`engine`] runs the network on the
-//! CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
+//! [`weights`] reads safetensors under torchvision's names and folds the batch norms into a [`folded`] network; [`engine`] runs
+//! it on the CPU; [`reference`] is the same network in candle's own operations (CUDA, and what the engine is tested against);
 //! [`views`] judges an image in several orientations; [`cam`] tells where in the image a head's evidence lies; [`card`] is what
 //! lies beside the weights: heads, thresholds, calibration, input contract, checksum.
 
 pub mod cam;
 pub mod card;
+pub mod early;
 pub mod engine;
 mod figures;
+pub mod folded;
 pub mod reference;
 pub mod views;
 pub mod weights;
@@ -18,6 +20,8 @@ use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
 use cam::ActivationMap;
 use card::{Architecture, Card};
+use engine::isa::Isa;
+use folded::Folded;
 use reference::Reference;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -86,7 +90,8 @@ impl Classifier {
         let networks = networks(&card, &weights)?;
         let device = self::device(device)?;
         let backend = if device.is_cpu() {
-            Backend::Cpu(networks)
+            let isa = Isa::best();
+            Backend::Cpu(networks.iter().map(|n| engine::Network::with(n, isa)).collect::<Result<_, _>>()?)
         } else {
             Backend::Cuda(networks.iter().map(|n| Reference::new(n, &device)).collect::<Result<_, _>>()?)
         };
@@ -136,7 +141,10 @@ impl Classifier {
 
     /// Calibrated probability of each head for each input.
     pub fn scores(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, f32>>, ModelError> {
-        let logits = self.logits(inputs)?;
+        let logits = match &self.card.early {
+            Some(early) if early.holds() => self.early_logits(inputs)?.into_iter().map(|(logits, _)| logits).collect(),
+            _ => self.logits(inputs)?,
+        };
         let mut scores = Vec::with_capacity(logits.len());
         for row in logits {
             let named = self.card.heads.iter().zip(row);
@@ -165,20 +173,30 @@ impl Classifier {
     /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let size = self.card.input.size;
-        views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
-            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
-            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
-        })
+        views::averaged(inputs, size, self.card.views, |squares| self.logits_of(squares, size))
+    }
+
+    /// The same of as many views as the verdict needs by [`early::settled`], and how many that were.
+    pub fn early_logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<(Vec<f32>, usize)>, ModelError> {
+        let (size, card) = (self.card.input.size, &self.card);
+        let settled = |logits: &[f32], views: usize| early::settled(logits, views, &card.heads, &card.regions);
+        views::until_settled(inputs, size, card.views, settled, |squares| self.logits_of(squares, size))
+    }
+
+    /// The network's outputs for squares of any side, each in the one orientation that it has: what a benchmark calls.
+    pub fn logits_of(&self, squares: &[Vec<f32>], side: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        match &self.backend {
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, side)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, side)),
+        }
     }
 }
 
 /// The networks that the card asks for, in the order of its heads.
-fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<engine::Network>, ModelError> {
+fn networks(card: &Card, weights: &weights::Weights) -> Result<Vec<Folded>, ModelError> {
     match card.architecture {
-        Architecture::Shared => Ok(vec![engine::Network::new(weights, card.heads.len())?]),
-        Architecture::Ensemble => {
-            card.heads.iter().map(|head| engine::Network::new(&weights.member(&head.name), 1)).collect()
-        }
+        Architecture::Shared => Ok(vec![Folded::new(weights, card.heads.len())?]),
+        Architecture::Ensemble => card.heads.iter().map(|head| Folded::new(&weights.member(&head.name), 1)).collect(),
     }
 }
 

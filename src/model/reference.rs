@@ -2,7 +2,7 @@
 
 use super::ModelError;
 use super::cam::{ActivationMap, by_head};
-use super::engine::Network;
+use super::folded::Folded;
 use super::weights::Conv;
 use candle_core::{Device, Result, Tensor};
 
@@ -40,7 +40,7 @@ impl Layer {
 
 impl Reference {
     /// The same network on `device`.
-    pub fn new(network: &Network, device: &Device) -> std::result::Result<Reference, ModelError> {
+    pub fn new(network: &Folded, device: &Device) -> std::result::Result<Reference, ModelError> {
         let layer = |conv: &Conv| Layer::new(conv, device);
         let mut blocks = Vec::new();
         for block in &network.blocks {

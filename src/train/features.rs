@@ -71,8 +71,7 @@ impl Frozen<'_> {
     pub fn maps(&self, jobs: &[Job]) -> Result<Vec<f32>, TrainError> {
         let inputs = jobs.par_iter().map(|job| self.augmented(job)).collect::<Result<Vec<_>, _>>()?;
         let Some(blocks) = self.blocks else { return Ok(inputs.concat()) };
-        let maps = self.network.begin(&inputs, self.input.size)?;
-        Ok(self.network.run(maps, 0..blocks)?.data)
+        Ok(self.network.front(&inputs, self.input.size, blocks)?.data)
     }
 
     /// The network's input for an augmented image: in one of the views, and now and then in the other polarity.

@@ -1,0 +1,152 @@
+//! The memory that a part of a batch passes through, kept for the next one.
+
+use super::isa::Isa;
+use super::layer::{Layer, Scratch, Task, in_bands};
+use super::maps::{Band, Padded};
+use super::stem::{Stem, StemScratch, halved};
+use super::{Maps, Packed};
+use crate::model::weights::BLOCKS;
+use std::sync::{Mutex, PoisonError};
+
+/// Feature map sizes of ResNet-18: blocks of the same channels.
+const STAGES: usize = 4;
+/// Blocks of a stage.
+const DEPTH: usize = BLOCKS.len() / STAGES;
+
+/// What a space is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Images at once.
+    pub images: usize,
+    /// Rows and columns of what comes in.
+    pub side: [usize; 2],
+    /// The block that what comes in is for; `None`: grey images, for the stem.
+    pub block: Option<usize>,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// Maps of one size.
+#[derive(Debug, Default)]
+struct Stage {
+    /// What blocks give, in turn. The second also takes what comes from beside the stage's first block.
+    outer: [Padded; 2],
+    /// Between a block's convolutions.
+    inner: Padded,
+}
+
+/// Memory for one pass of [`Shape::images`] images.
+#[derive(Debug)]
+pub struct Space {
+    shape: Shape,
+    stages: [Stage; STAGES],
+    scratch: Vec<Scratch>,
+    /// Where the last block's maps are: stage, and which of its outer ones.
+    at: (usize, usize),
+}
+
+/// Spaces not in use.
+#[derive(Debug, Default)]
+pub struct Spaces(Mutex<Vec<Space>>);
+
+impl Spaces {
+    /// A space of this shape, with its borders at zero.
+    pub fn take(&self, shape: Shape, isa: Isa, network: &Packed) -> Space {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = idle.iter().position(|space| space.shape == shape);
+        match found {
+            Some(found) => idle.swap_remove(found),
+            None => {
+                drop(idle);
+                Space::new(shape, isa, network)
+            }
+        }
+    }
+
+    /// Keeps a space for the next of its shape; forgets the oldest beyond one for each thread.
+    pub fn put(&self, space: Space) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(space);
+        if idle.len() > rayon::current_num_threads() {
+            idle.remove(0);
+        }
+    }
+}
+
+impl Space {
+    fn new(shape: Shape, isa: Isa, network: &Packed) -> Space {
+        let Shape { images, side, block, threads } = shape;
+        let [mut height, mut width] = match block {
+            None => side.map(|n| halved(halved(n))),
+            Some(_) => side,
+        };
+        let block = block.unwrap_or(0);
+        // A stage's first block takes the maps of the stage before.
+        let first = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let mut tiles = 0;
+        let mut stages: [Stage; STAGES] = Default::default();
+        for (i, stage) in stages.iter_mut().enumerate().skip(first) {
+            if i > first {
+                [height, width] = [halved(height), halved(width)];
+            }
+            let zeros = || Padded::zeros(images, height, width, BLOCKS[i * DEPTH].to);
+            *stage = Stage { outer: [zeros(), zeros()], inner: zeros() };
+            let layers = network.blocks[i * DEPTH..(i + 1) * DEPTH].iter().flat_map(|b| [&b.conv1, &b.conv2]);
+            tiles = layers.map(|layer| layer.tiles(isa, images, height, width)).fold(tiles, usize::max);
+        }
+        let scratch = (0..threads).map(|_| Scratch {
+            stem: if shape.block.is_none() { StemScratch::new(side[0], side[1]) } else { StemScratch::default() },
+            tiles: super::buffer::Buffer::zeros(tiles),
+        });
+        Space { shape, stages, scratch: scratch.collect(), at: (first, 0) }
+    }
+
+    /// Grey images, one after the other → the stem's pooled maps.
+    pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
+        let side = self.shape.side;
+        self.at = (0, 0);
+        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
+            for band in bands {
+                let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
+                stem.run(isa, image, side, band, &mut scratch.stem);
+            }
+        });
+    }
+
+    /// Maps before the block of [`Shape::block`].
+    pub fn load(&mut self, maps: &Maps, first_image: usize) {
+        let block = self.shape.block.unwrap_or(0);
+        let stage = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        self.at = (stage, 0);
+        let values = maps.height * maps.width * maps.channels;
+        self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);
+    }
+
+    /// Runs one block.
+    pub fn block(&mut self, isa: Isa, index: usize, conv1: &Layer, conv2: &Layer, beside: Option<&Layer>) {
+        let scratch = &mut self.scratch[..];
+        let stage = index / DEPTH;
+        let (before, from) = self.stages.split_at_mut(stage);
+        let Stage { outer: [a, b], inner } = &mut from[0];
+        match (beside, before.last()) {
+            (Some(beside), Some(before)) => {
+                let input = &before.outer[self.at.1];
+                conv1.run(Task { isa, input, shortcut: None, relu: true }, inner, scratch);
+                beside.run(Task { isa, input, shortcut: None, relu: false }, b, scratch);
+                conv2.run(Task { isa, input: inner, shortcut: Some(b), relu: true }, a, scratch);
+                self.at = (stage, 0);
+            }
+            _ => {
+                let (input, output) = if self.at.1 == 0 { (a, b) } else { (b, a) };
+                conv1.run(Task { isa, input, shortcut: None, relu: true }, inner, scratch);
+                conv2.run(Task { isa, input: inner, shortcut: Some(input), relu: true }, output, scratch);
+                self.at = (stage, 1 - self.at.1);
+            }
+        }
+    }
+
+    /// The maps that the last block gave.
+    pub fn maps(&self) -> &Padded {
+        &self.stages[self.at.0].outer[self.at.1]
+    }
+}

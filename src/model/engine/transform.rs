@@ -1,0 +1,266 @@
+//! The transforms of Winograd's F(4×4, 3×3): `Bᵀ d B` and `Aᵀ m A` of Lavin and Gray for one tile, over all channels; `G g Gᵀ` for
+//! a piece of a kernel.
+#![allow(unsafe_code)]
+
+use super::isa::Isa;
+use super::simd::{self, Kernel, Simd};
+
+/// 6×6 input pixels → 36 values a channel.
+pub struct There<'a> {
+    /// Maps.
+    pub input: &'a [f32],
+    /// The tile's first pixel.
+    pub from: usize,
+    /// Values from a row of the maps to the next.
+    pub line: usize,
+    /// Values of a pixel.
+    pub channels: usize,
+    /// Where the transform goes.
+    pub output: &'a mut [f32],
+    /// The first point's first channel.
+    pub to: usize,
+    /// Values from a point to the next.
+    pub plane: usize,
+}
+
+/// 36 values a channel → up to 4×4 output pixels, with bias, shortcut and ReLU.
+pub struct Back<'a> {
+    /// Products.
+    pub input: &'a [f32],
+    /// The first point's first channel.
+    pub from: usize,
+    /// Values from a point to the next.
+    pub plane: usize,
+    /// One a channel.
+    pub bias: &'a [f32],
+    /// Added, at the same places as the output; where it is.
+    pub shortcut: Option<&'a [f32]>,
+    /// Maps.
+    pub output: &'a mut [f32],
+    /// The first pixel.
+    pub to: usize,
+    /// Values from a row of the maps to the next.
+    pub line: usize,
+    /// Rows to be written, 1 to 4.
+    pub rows: usize,
+    /// Pixels of a row to be written, 1 to 4.
+    pub columns: usize,
+    /// Cut off below 0.
+    pub relu: bool,
+}
+
+/// Kernels of 3×3 taps → 36 values each.
+pub struct Kernels<'a> {
+    /// Nine taps.
+    pub input: &'a [f32],
+    /// Values from a tap to the next.
+    pub tap: usize,
+    /// How many kernels.
+    pub count: usize,
+    /// Where the transforms go.
+    pub output: &'a mut [f32],
+    /// Values from a point to the next.
+    pub plane: usize,
+}
+
+impl There<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// The tile does not lie within its slices.
+    pub fn compute(self, isa: Isa) {
+        simd::run(isa, self);
+    }
+}
+
+impl Back<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// The tile does not lie within its slices.
+    pub fn compute(self, isa: Isa) {
+        simd::run(isa, self);
+    }
+}
+
+impl Kernels<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// The kernels do not lie within their slices.
+    pub fn compute(self, isa: Isa) {
+        simd::run(isa, self);
+    }
+}
+
+impl Kernel for There<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let There { input, from, line, channels, output, to, plane } = self;
+        assert!(from + 5 * line + 6 * channels <= input.len(), "a tile outside the maps");
+        assert!(
+            to + 35 * plane + channels <= output.len() && channels.is_multiple_of(S::LANES),
+            "a tile outside its block"
+        );
+        for channel in (0..channels).step_by(S::LANES) {
+            let mut half = [[simd.splat(0.0); 6]; 6];
+            // SAFETY: `channel` and the lanes behind it are less than `channels`, so with rows and columns less than 6
+            // these places lie in the input.
+            unsafe {
+                let from = input.as_ptr().add(from + channel);
+                for column in 0..6 {
+                    let mut pixels = [simd.splat(0.0); 6];
+                    for row in 0..6 {
+                        pixels[row] = simd.load(from.add(row * line + column * channels));
+                    }
+                    let there = there(simd, pixels);
+                    for row in 0..6 {
+                        half[row][column] = there[row];
+                    }
+                }
+            }
+            // SAFETY: as above, with points less than 36, for the output.
+            unsafe {
+                let to = output.as_mut_ptr().add(to + channel);
+                for row in 0..6 {
+                    let there = there(simd, half[row]);
+                    for column in 0..6 {
+                        simd.store(to.add((row * 6 + column) * plane), there[column]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Back<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Back { input, from, plane, bias, shortcut, output, to, line, rows, columns, relu } = self;
+        let channels = bias.len();
+        assert!(
+            from + 35 * plane + channels <= input.len() && channels.is_multiple_of(S::LANES),
+            "a tile outside its block"
+        );
+        let room = shortcut.map_or(output.len(), |s| s.len().min(output.len()));
+        let inside = (1..=4).contains(&rows) && (1..=4).contains(&columns);
+        assert!(inside && to + (rows - 1) * line + columns * channels <= room, "a tile outside the maps");
+        for channel in (0..channels).step_by(S::LANES) {
+            let mut half = [[simd.splat(0.0); 6]; 4];
+            // SAFETY: `channel` and the lanes behind it are less than `channels`, so with points less than 36 these places
+            // lie in the input.
+            unsafe {
+                let from = input.as_ptr().add(from + channel);
+                for column in 0..6 {
+                    let mut points = [simd.splat(0.0); 6];
+                    for row in 0..6 {
+                        points[row] = simd.load(from.add((row * 6 + column) * plane));
+                    }
+                    let back = back(simd, points);
+                    for row in 0..4 {
+                        half[row][column] = back[row];
+                    }
+                }
+            }
+            // SAFETY: as above for the bias, which has `channels` values; rows and columns are less than `rows` and
+            // `columns`, for which the output and the shortcut have room.
+            unsafe {
+                let bias = simd.load(bias.as_ptr().add(channel));
+                for (row, half) in half.iter().enumerate().take(rows) {
+                    let back = back(simd, *half);
+                    for (column, v) in back.into_iter().enumerate().take(columns) {
+                        let at = to + row * line + column * channels + channel;
+                        let mut v = simd.add(v, bias);
+                        if let Some(shortcut) = shortcut {
+                            v = simd.add(v, simd.load(shortcut.as_ptr().add(at)));
+                        }
+                        if relu {
+                            v = simd.max(v, simd.splat(0.0));
+                        }
+                        simd.store(output.as_mut_ptr().add(at), v);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Kernels<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Kernels { input, tap, count, output, plane } = self;
+        assert!(8 * tap + count <= input.len() && 35 * plane + count <= output.len(), "kernels outside their slices");
+        assert!(count.is_multiple_of(S::LANES), "kernels do not fill vectors");
+        for at in (0..count).step_by(S::LANES) {
+            let mut half = [[simd.splat(0.0); 3]; 6];
+            // SAFETY: `at` and the lanes behind it are less than `count`, so with taps less than 9 these places lie in the
+            // input, and with points less than 36 in the output.
+            unsafe {
+                let from = input.as_ptr().add(at);
+                for column in 0..3 {
+                    let taps = [0, 3, 6].map(|row| simd.load(from.add((row + column) * tap)));
+                    let there = kernel(simd, taps);
+                    for row in 0..6 {
+                        half[row][column] = there[row];
+                    }
+                }
+                let to = output.as_mut_ptr().add(at);
+                for row in 0..6 {
+                    let there = kernel(simd, half[row]);
+                    for column in 0..6 {
+                        simd.store(to.add((row * 6 + column) * plane), there[column]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G g`
+#[inline(always)]
+fn kernel<S: Simd>(simd: S, g: [S::V; 3]) -> [S::V; 6] {
+    let [quarter, sixth, twelfth, small] = [1.0 / 4.0, 1.0 / 6.0, 1.0 / 12.0, 1.0 / 24.0].map(|v| simd.splat(v));
+    let middle = simd.mul(sixth, g[1]);
+    let outer = simd.mul(simd.splat(-1.0 / 6.0), simd.add(g[0], g[2]));
+    let inner = simd.mul(twelfth, g[1]);
+    let mixed = simd.mul_add(small, g[0], simd.mul(sixth, g[2]));
+    [
+        simd.mul(quarter, g[0]),
+        simd.sub(outer, middle),
+        simd.add(outer, middle),
+        simd.add(mixed, inner),
+        simd.sub(mixed, inner),
+        g[2],
+    ]
+}
+
+/// `Bᵀ d`
+#[inline(always)]
+fn there<S: Simd>(simd: S, d: [S::V; 6]) -> [S::V; 6] {
+    let [two, four, five] = [2.0, 4.0, 5.0].map(|v| simd.splat(v));
+    let even = simd.neg_mul_add(four, d[2], d[4]);
+    let odd = simd.neg_mul_add(four, d[1], d[3]);
+    let close = simd.sub(d[4], d[2]);
+    let apart = simd.mul(two, simd.sub(d[3], d[1]));
+    [
+        simd.mul_add(four, d[0], simd.neg_mul_add(five, d[2], d[4])),
+        simd.add(even, odd),
+        simd.sub(even, odd),
+        simd.add(close, apart),
+        simd.sub(close, apart),
+        simd.mul_add(four, d[1], simd.neg_mul_add(five, d[3], d[5])),
+    ]
+}
+
+/// `Aᵀ m`
+#[inline(always)]
+fn back<S: Simd>(simd: S, m: [S::V; 6]) -> [S::V; 4] {
+    let (sum1, difference1) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+    let (sum2, difference2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+    [
+        simd.add(simd.add(m[0], sum1), sum2),
+        simd.mul_add(simd.splat(2.0), difference2, difference1),
+        simd.mul_add(simd.splat(4.0), sum2, sum1),
+        simd.add(simd.mul_add(simd.splat(8.0), difference2, difference1), m[5]),
+    ]
+}
