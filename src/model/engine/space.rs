@@ -73,6 +73,11 @@ impl Spaces {
     }
 }
 
+/// The stage whose maps a block takes: a stage's first block those of the stage before.
+fn stage_before(block: usize) -> usize {
+    block.saturating_sub(1) / DEPTH
+}
+
 impl Space {
     fn new(shape: Shape, isa: Isa, network: &Packed) -> Space {
         let Shape { images, side, block, threads } = shape;
@@ -81,8 +86,7 @@ impl Space {
             Some(_) => side,
         };
         let block = block.unwrap_or(0);
-        // A stage's first block takes the maps of the stage before.
-        let first = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let first = stage_before(block);
         let mut tiles = 0;
         let mut stages: [Stage; STAGES] = Default::default();
         for (i, stage) in stages.iter_mut().enumerate().skip(first) {
@@ -105,7 +109,7 @@ impl Space {
     pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
         let side = self.shape.side;
         self.at = (0, 0);
-        in_bands(&mut self.stages[0].outer[0], &mut self.scratch, |bands: &mut [Band], scratch| {
+        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
             for band in bands {
                 let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
                 stem.run(isa, image, side, band, &mut scratch.stem);
@@ -116,7 +120,7 @@ impl Space {
     /// Maps before the block of [`Shape::block`].
     pub fn load(&mut self, maps: &Maps, first_image: usize) {
         let block = self.shape.block.unwrap_or(0);
-        let stage = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let stage = stage_before(block);
         self.at = (stage, 0);
         let values = maps.height * maps.width * maps.channels;
         self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);
