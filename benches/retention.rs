@@ -49,25 +49,21 @@ const SMALL: usize = 1000;
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let scratch = support::folder("disk");
-    let folder = args.folder.as_deref().unwrap_or(scratch.path());
-    std::fs::create_dir_all(folder)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(measure(&args, folder))
+    support::run(args.folder.clone().as_deref(), |folder| measure(args, folder))
 }
 
-async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
-    let spool = Spool::open(folder)?;
-    fill(args.files, folder, &spool).await?;
+async fn measure(args: Args, folder: PathBuf) -> Result<(), Failure> {
+    let spool = Spool::open(&folder)?;
+    fill(args.files, &folder, &spool).await?;
     let ledger = Ledger::open(&folder.join(FILE))?;
 
-    let before = Reception::start(args, &spool, &ledger, 0);
+    let before = Reception::start(&args, &spool, &ledger, 0);
     tokio::time::sleep(ALONE).await;
     let before = before.stop().await?;
 
     let (stop, stopped) = watch::channel(false);
     let (_config, config) = watch::channel(Arc::new(configuration()?));
-    let beside = Reception::start(args, &spool, &ledger, 1 << 32);
+    let beside = Reception::start(&args, &spool, &ledger, 1 << 32);
     let begun = Instant::now();
     let retention = tokio::spawn(upkeep::retain(config, spool.clone(), ledger.clone(), stopped));
     while !ledger.expired(i64::MAX, 1).await?.is_empty() || !ledger.to_unlink().await?.is_empty() {
@@ -77,7 +73,7 @@ async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
     let beside = beside.stop().await?;
     stop.send(true)?;
     retention.await?;
-    let after = Reception::start(args, &spool, &ledger, 2 << 32);
+    let after = Reception::start(&args, &spool, &ledger, 2 << 32);
     tokio::time::sleep(ALONE).await;
     let after = after.stop().await?;
     ledger.close().await?;

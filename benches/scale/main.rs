@@ -15,7 +15,7 @@ use clap::Parser;
 use measure::Point;
 use radroute::ledger::FILE;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use support::archive::{self, Failure, Template};
 
 #[derive(Parser)]
@@ -51,14 +51,10 @@ struct Progress {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let scratch = support::folder("disk");
-    let folder = args.folder.as_deref().unwrap_or(scratch.path());
-    std::fs::create_dir_all(folder)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(grow(&args, folder))
+    support::run(args.folder.clone().as_deref(), |folder| grow(args, folder))
 }
 
-async fn grow(args: &Args, folder: &Path) -> Result<(), Failure> {
+async fn grow(args: Args, folder: PathBuf) -> Result<(), Failure> {
     let (ledger, notes) = (folder.join(FILE), folder.join("scale.json"));
     // The first study alone, to copy from.
     let template = folder.join("template.sqlite");

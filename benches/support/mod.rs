@@ -19,6 +19,17 @@ pub fn folder(medium: &str) -> TempDir {
     tempfile::Builder::new().prefix("radroute-bench-").tempdir_in(parent).expect("a folder to work in")
 }
 
+/// Runs a benchmark in the folder given, or in one on the disk that goes with it.
+pub fn run<F: Future<Output = Result<(), archive::Failure>>>(
+    folder: Option<&Path>,
+    work: impl FnOnce(PathBuf) -> F,
+) -> Result<(), archive::Failure> {
+    let scratch = self::folder("disk");
+    let folder = folder.unwrap_or(scratch.path()).to_owned();
+    std::fs::create_dir_all(&folder)?;
+    tokio::runtime::Runtime::new()?.block_on(work(folder))
+}
+
 /// The `n`th instance: four to a series, two series to a study; UIDs made of random numbers, as the worst case for an index.
 pub fn instance(n: u64, association: &str, received_at: Millis) -> NewInstance {
     NewInstance {

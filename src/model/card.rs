@@ -99,9 +99,14 @@ pub struct Data {
 }
 
 impl Head {
+    /// The calibrated log-odds of a logit.
+    pub fn log_odds(&self, logit: f32) -> f32 {
+        self.scale * logit + self.offset
+    }
+
     /// The calibrated probability of a logit.
     pub fn probability(&self, logit: f32) -> f32 {
-        1.0 / (1.0 + (-(self.scale * logit + self.offset)).exp())
+        1.0 / (1.0 + (-self.log_odds(logit)).exp())
     }
 }
 
@@ -133,6 +138,10 @@ impl Card {
         let [low, high] = self.input.stretch;
         demand(0.0 <= low && low < high && high <= 100.0, "input.stretch is not two rising percentiles")?;
         demand(crate::preprocess::VIEWS.contains(&self.views), "views is none of 1, 2, 4, 8")?;
+        if let Some(early) = &self.early {
+            let sane = (0.0..=1.0).contains(&early.agreement) && (1.0..=self.views as f64).contains(&early.views);
+            demand(sane, "early: agreement is not within 0 to 1, or views not within 1 to those of the card")?;
+        }
         demand(!self.heads.is_empty(), "there are no heads")?;
         let mut names = BTreeSet::new();
         for head in &self.heads {

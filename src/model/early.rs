@@ -64,26 +64,24 @@ pub fn settled(logits: &[f32], views: usize, heads: &[Head], regions: &BTreeMap<
     if logits.len() != heads.len() || logits.iter().any(|v| !v.is_finite()) {
         return false;
     }
-    let scored = || heads.iter().zip(logits).map(|(head, logit)| (head, head.scale * logit + head.offset));
-    let threshold = |head: &Head| Region::ALL.iter().any(|r| r.term() == head.name).then(|| regions.get(&head.name));
-    let excluded = |(head, odds): (&Head, f32)| match threshold(head) {
-        Some(Some(t)) => odds < log_odds(t.reject.min(t.accept)) - stage.outside,
-        Some(None) => false,
-        None => true,
-    };
-    if scored().all(excluded) {
+    // By head: its log-odds, and the thresholds of a region; a further head has none.
+    let threshold = |head: &Head| Region::from_term(&head.name).and_then(|r| regions.get(r.term())).copied();
+    let scored: Vec<(f32, Option<Threshold>)> =
+        heads.iter().zip(logits).map(|(head, logit)| (head.log_odds(*logit), threshold(head))).collect();
+    if Region::ALL.iter().any(|region| !regions.contains_key(region.term())) {
+        return false;
+    }
+    let excluded = |t: Threshold, odds: f32| odds < log_odds(t.reject.min(t.accept)) - stage.outside;
+    if scored.iter().all(|(odds, t)| t.is_none_or(|t| excluded(t, *odds))) {
         return true;
     }
-    let accepted = |head: &Head, odds: f32| match threshold(head) {
-        Some(Some(t)) => t.accept > 0.0 && odds >= log_odds(t.accept) + stage.named,
-        _ => false,
+    let accepted = |(odds, t): &(f32, Option<Threshold>)| {
+        t.is_some_and(|t| t.accept > 0.0 && *odds >= log_odds(t.accept) + stage.named)
     };
-    let harmless = |head: &Head, odds: f32| {
-        let least = threshold(head).flatten().map_or(0.0, |t| log_odds(t.accept).min(0.0));
-        odds < least - stage.named
-    };
-    let named = scored().filter(|(head, odds)| accepted(head, *odds)).count();
-    named == 1 && scored().all(|(head, odds)| accepted(head, odds) || harmless(head, odds))
+    let harmless =
+        |(odds, t): &(f32, Option<Threshold>)| *odds < t.map_or(0.0, |t| log_odds(t.accept).min(0.0)) - stage.named;
+    let named = scored.iter().filter(|head| accepted(head)).count();
+    named == 1 && scored.iter().all(|head| accepted(head) || harmless(head))
 }
 
 /// Not finite at 0 and 1: then nothing is far enough.

@@ -2,7 +2,7 @@
 
 use super::ModelError;
 use super::cam::ActivationMap;
-use crate::preprocess::view;
+use crate::preprocess::{VIEWS, view};
 
 /// How many squares go through the network at once.
 const BATCH: usize = 16;
@@ -17,7 +17,7 @@ pub fn averaged(
     views: usize,
     logits: impl Fn(&[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError>,
 ) -> Result<Vec<Vec<f32>>, ModelError> {
-    let means = until_settled(squares, size, views, |_, _| false, logits)?;
+    let means = in_stages(squares, size, views, &[views.max(1)], |_, _| false, logits)?;
     Ok(means.into_iter().map(|(mean, _)| mean).collect())
 }
 
@@ -29,6 +29,18 @@ pub fn until_settled(
     settled: impl Fn(&[f32], usize) -> bool,
     logits: impl Fn(&[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError>,
 ) -> Result<Vec<(Vec<f32>, usize)>, ModelError> {
+    in_stages(squares, size, views, &VIEWS, settled, logits)
+}
+
+/// Judges in so many orientations as each of `stages` says, those after it only what is not settled then.
+fn in_stages(
+    squares: &[Vec<f32>],
+    size: usize,
+    views: usize,
+    stages: &[usize],
+    settled: impl Fn(&[f32], usize) -> bool,
+    logits: impl Fn(&[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError>,
+) -> Result<Vec<(Vec<f32>, usize)>, ModelError> {
     if let Some(square) = squares.iter().find(|s| s.len() != size * size) {
         return Err(ModelError::Input { found: square.len(), size });
     }
@@ -36,7 +48,7 @@ pub fn until_settled(
     let order: Vec<usize> = ORDER.into_iter().filter(|i| *i < views).collect();
     let mut sums: Vec<(Vec<f32>, usize)> = vec![(Vec::new(), 0); squares.len()];
     let mut open: Vec<usize> = (0..squares.len()).collect();
-    for upto in [1, 2, 4, 8].into_iter().filter(|n| *n <= views) {
+    for &upto in stages.iter().filter(|n| **n <= views) {
         let asked: Vec<(usize, usize)> =
             open.iter().flat_map(|&i| order[sums[i].1..upto].iter().map(move |&v| (i, v))).collect();
         for part in asked.chunks(BATCH) {
@@ -94,7 +106,6 @@ pub fn averaged_maps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::VIEWS;
 
     /// The logit of a square is its first value; counts the squares asked for.
     fn first<'a>(asked: &'a std::cell::Cell<usize>) -> impl Fn(&[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> + 'a {

@@ -92,7 +92,7 @@ pub fn outputs(
     Ok(outputs)
 }
 
-/// What the network gives for planes, as in the daemon.
+/// What the network gives for planes in all orientations of the card; the daemon stops where a verdict is settled.
 fn logits(classifier: &Classifier, planes: &[Plane]) -> Result<Vec<Vec<f32>>, TrainError> {
     let inputs: Vec<Vec<f32>> = planes.par_iter().map(|plane| classifier.input(plane)).collect();
     Ok(classifier.logits(&inputs)?)
@@ -121,9 +121,8 @@ pub fn early(
         for turn in 0..TURNS {
             let turned: Vec<Vec<f32>> = squares.iter().map(|s| view(s, card.input.size, TURNS, turn)).collect();
             for (judged, (logits, took)) in part.iter().zip(classifier.early_logits(&turned)?) {
-                let scores = judge::scores(&logits, &card.heads);
-                let in_all = judge::called(&judged.scores, &card.regions);
-                same += usize::from(judge::called(&scores, &card.regions) == in_all);
+                let called = judge::called(&judge::scores(&logits, &card.heads), &card.regions);
+                same += usize::from(called == (judged.called, judged.verdict));
                 views += took;
             }
         }

@@ -1,12 +1,10 @@
 """Store and forward side by side: see forward.sh."""
-import argparse
 import collections
 import os
-import pathlib
 import shutil
-import tempfile
 import time
 
+import arguments
 import images
 import pydicom
 from load import send
@@ -17,15 +15,7 @@ from table import median, print_machine, print_table
 
 ASSOCIATIONS = 4
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--kinds", default="DX,CR")
-parser.add_argument("--dx", type=int, default=60, help="how many DX a run")
-parser.add_argument("--cr", type=int, default=240, help="how many CR a run")
-parser.add_argument("--only", default="", help="routers whose names contain one of these, with commas")
-parser.add_argument("--memory", default="/dev/shm", help="a folder in memory")
-parser.add_argument("--disk", default=tempfile.gettempdir(), help="a folder on a disk")
-args = parser.parse_args()
+args = arguments.rounds(__doc__, dx=60, cr=240).parse_args()
 
 
 def routers(memory, disk):
@@ -59,18 +49,11 @@ def run(make, memory, folders, count, pixels):
 
 
 def main():
-    memory = pathlib.Path(tempfile.mkdtemp(prefix="radroute-bench-", dir=args.memory))
-    disk = pathlib.Path(tempfile.mkdtemp(prefix="radroute-bench-", dir=args.disk))
-    wanted = [word for word in args.only.split(",") if word]
-    chosen = {
-        name: make
-        for name, make in routers(memory, disk).items()
-        if not wanted or any(word in name for word in wanted)
-    }
-    try:
-        print_machine(
-            [tool("Orthanc"), "--version"], [tool("storescp"), "--version"], [os.environ["RADROUTE"], "--version"]
-        )
+    print_machine(
+        [tool("Orthanc"), "--version"], [tool("storescp"), "--version"], [os.environ["RADROUTE"], "--version"]
+    )
+    with arguments.folders(args) as (memory, disk):
+        asked = arguments.chosen(routers(memory, disk), args.only)
         for kind in args.kinds.split(","):
             count = args.dx if kind == "DX" else args.cr
             folders = [memory / f"images/{n}" for n in range(ASSOCIATIONS)]
@@ -78,7 +61,7 @@ def main():
             rows, columns, _ = images.KINDS[kind]
             results = collections.defaultdict(list)
             for _ in range(args.rounds):
-                for name, make in chosen.items():
+                for name, make in asked.items():
                     results[name].append(run(make, memory, folders, count, 2 * rows * columns))
             shutil.rmtree(memory / "images")
             print(f"{kind} ({size / 1e6:.1f} MB), {count} on {ASSOCIATIONS} associations, median of {args.rounds}\n")
@@ -88,9 +71,6 @@ def main():
                 rate, cpu, most, edited = (median(column) for column in zip(*runs))
                 table.append([name, rate, f"{rate / base:.2f}", cpu, most, f"{100 * edited:.0f} %"])
             print_table(["router", "instances/s", "ratio", "CPU s/100", "memory MB", "tag changed"], table)
-    finally:
-        shutil.rmtree(memory, ignore_errors=True)
-        shutil.rmtree(disk, ignore_errors=True)
 
 
 main()

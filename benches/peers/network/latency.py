@@ -1,27 +1,21 @@
 """From release to archive: see latency.sh."""
-import argparse
-import pathlib
-import shutil
 import statistics
-import tempfile
 import time
 
+import arguments
 import images
 from load import send
 from nodes import Radroute, Storescp
 from table import print_machine
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--times", type=int, default=20)
-parser.add_argument("--memory", default="/dev/shm", help="a folder in memory")
-parser.add_argument("--disk", default=tempfile.gettempdir(), help="a folder on a disk, for the spool")
-args = parser.parse_args()
+asked = arguments.parser(__doc__)
+asked.add_argument("--times", type=int, default=20)
+args = asked.parse_args()
 
 
 def main():
-    memory = pathlib.Path(tempfile.mkdtemp(prefix="radroute-bench-", dir=args.memory))
-    disk = pathlib.Path(tempfile.mkdtemp(prefix="radroute-bench-", dir=args.disk))
-    try:
+    print_machine()
+    with arguments.folders(args) as (memory, disk):
         folders = [memory / f"images/{n}" for n in range(args.times)]
         images.write("CR", folders, args.times, series_of=1)
         rows, columns, _ = images.KINDS["CR"]
@@ -37,13 +31,9 @@ def main():
                     time.sleep(0.001)
                 waits.append(1000 * (time.monotonic() - released))
                 time.sleep(0.3)
-        print_machine()
         waits.sort()
         print(f"{args.times} CR, one at a time: median {statistics.median(waits):.0f} ms, longest {waits[-1]:.0f} ms "
               "from the end of the sender to the last byte at the archive")
-    finally:
-        shutil.rmtree(memory, ignore_errors=True)
-        shutil.rmtree(disk, ignore_errors=True)
 
 
 main()

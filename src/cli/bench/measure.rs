@@ -1,6 +1,8 @@
 //! The stopwatch: each stage of an image's way, by itself.
 
 use super::picture::Picture;
+use crate::deliver::association::MAX_PDU;
+use crate::look::BATCH;
 use crate::model::{Classifier, ModelError};
 use crate::pixels::{PixelsError, read_dicom};
 use crate::spool::{Spool, SpoolError};
@@ -10,8 +12,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
-/// What goes over a socket in one piece, bytes: the longest PDU that we offer.
-const PIECE: usize = 128 * 1024;
+/// What goes over a socket in one piece, bytes.
+const PIECE: usize = MAX_PDU as usize;
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +62,11 @@ pub(super) fn engine(classifier: &Classifier, batch: usize) -> Result<f64, Model
     Ok(batch as f64 / median_seconds(Duration::from_secs(2), || classifier.logits_of(&inputs, 224))?)
 }
 
-/// Seconds for an image as the daemon classifies it: the card's side, in all orientations of the card (no image settles earlier), `batch` images
-/// at once.
-pub(super) fn classify(classifier: &Classifier, batch: usize) -> Result<f64, ModelError> {
-    let inputs = squares(batch, classifier.card().input.size);
-    Ok(median_seconds(Duration::from_secs(1), || classifier.logits(&inputs))? / batch as f64)
+/// Seconds for an image as the daemon classifies it: the card's side, as many images at once; in all of the card's orientations,
+/// as if none were settled earlier.
+pub(super) fn classify(classifier: &Classifier) -> Result<f64, ModelError> {
+    let inputs = squares(BATCH, classifier.card().input.size);
+    Ok(median_seconds(Duration::from_secs(1), || classifier.logits(&inputs))? / BATCH as f64)
 }
 
 /// Seconds from a file in the page cache to its plane, on one core.

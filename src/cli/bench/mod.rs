@@ -6,8 +6,7 @@ mod picture;
 mod report;
 
 use super::exit;
-use crate::config::Config;
-use crate::config::DeviceChoice;
+use crate::config::{Config, DeviceChoice};
 use crate::dataset::file_meta::read_file_meta;
 use crate::model::Classifier;
 use clap::builder::RangedU64ValueParser;
@@ -65,8 +64,6 @@ pub struct Args {
 /// Columns and rows of the usual DX and CR.
 const DX: (u16, u16) = (3000, 2500);
 const CR: (u16, u16) = (1024, 1024);
-/// As many images as the daemon gives the network at once.
-const DAEMON_BATCH: usize = 8;
 /// The least time for which the reading of an image is repeated.
 const READING: Duration = Duration::from_millis(250);
 
@@ -129,7 +126,7 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
 
     say("the network");
     let f32 = measure::engine(&classifier, args.batch).map_err(|e| software(e.into()))?;
-    let classify = measure::classify(&classifier, DAEMON_BATCH).map_err(|e| software(e.into()))?;
+    let classify = measure::classify(&classifier).map_err(|e| software(e.into()))?;
     let dx = Picture::new(DX.0, DX.1);
     let decode_ms = read_all(&args.images, &dx, folder.path(), classifier.wanted_pixels())?;
     say(&format!("the spool, in {}", folder.path().parent().unwrap_or(folder.path()).display()));

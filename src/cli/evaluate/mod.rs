@@ -148,12 +148,13 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         // What was measured with other thresholds does not hold for these.
         card.early = None;
         write_card(&args.model, &card)?;
-        let classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
+        let mut classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
         if card.views > 1 {
             card.early = Some(evaluate::early(&classifier, manifest, &images, &progress)?);
             write_card(&args.model, &card)?;
+            classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
         }
-        Classifier::load(&args.model, DeviceChoice::Auto)?
+        classifier
     } else {
         classifier
     };

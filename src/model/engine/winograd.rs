@@ -5,26 +5,17 @@
 //! back to 4×4 output pixels. A block of tiles goes through all three steps while it is in the cache.
 
 use super::buffer::Buffer;
-use super::direct::pack;
+use super::direct::Direct;
 use super::isa::Isa;
 use super::layer::Task;
 use super::maps::Band;
 use super::tile::{Filter, Line, Strip};
-use super::transform::{Back, There};
+use super::transform::{Back, Kernels, There};
 use crate::model::ModelError;
 use crate::model::weights::Conv;
 
 /// Products of a tile.
 pub const POINTS: usize = 36;
-/// Kernel → its transform, in each direction: `G` of Lavin and Gray.
-const KERNEL: [[f64; 3]; 6] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
 /// About how many values a block's tiles take, before and after the products together.
 const BLOCK_VALUES: usize = 1 << 18;
 /// At least so many tiles at once: the kernel is read once for them.
@@ -83,17 +74,14 @@ impl Winograd {
     /// # Errors
     /// Candle's.
     pub fn new(conv: &Conv, isa: Isa) -> Result<Winograd, ModelError> {
-        let rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-        let plane = conv.from * conv.to;
-        let mut weights = Buffer::zeros(POINTS * plane);
-        for (point, out) in weights.chunks_exact_mut(plane).enumerate() {
-            let (y, x) = (KERNEL[point / 6], KERNEL[point % 6]);
-            let scales: [f64; 9] = std::array::from_fn(|tap| y[tap / 3] * x[tap % 3]);
-            let value = |i: usize| scales.iter().enumerate().map(|(tap, s)| s * f64::from(rows[tap * plane + i])).sum();
-            let transformed: Vec<f32> = (0..plane).map(|i| -> f64 { value(i) }).map(|v| v as f32).collect();
-            out.copy_from_slice(&pack(&transformed, conv.to, isa.panel()));
+        let Direct { from, to, weights: taps, bias, .. } = Direct::new(conv, isa)?;
+        let mut weights = Buffer::zeros(POINTS * from * to);
+        let panel = from * isa.panel();
+        for (p, taps) in taps.chunks_exact(9 * panel).enumerate() {
+            Kernels { input: taps, tap: panel, count: panel, output: &mut weights[p * panel..], plane: from * to }
+                .compute(isa);
         }
-        Ok(Winograd { from: conv.from, to: conv.to, weights, bias: Buffer::copy_of(&conv.bias) })
+        Ok(Winograd { from, to, weights, bias })
     }
 
     /// Tiles of a block.

@@ -13,7 +13,7 @@ mod tests;
 use bits::{Bits, unstuff};
 use std::io::{self, Read};
 use std::ops::Range;
-use table::Table;
+use table::{Codes, Table};
 
 /// Why there are no samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ pub struct Decoder {
 #[derive(Default)]
 struct Head {
     frame: Option<(u32, usize, usize)>,
-    tables: [Option<Table>; 4],
+    tables: [Option<Codes>; 4],
     restart: usize,
 }
 
@@ -86,7 +86,8 @@ impl Decoder {
             return Err(Broken("it restarts within a line"));
         }
         let interval = if head.restart == 0 { rows } else { head.restart / columns };
-        let table = head.tables.into_iter().nth(destination).flatten().ok_or(Broken("a scan without its table"))?;
+        let codes = head.tables.get(destination).and_then(Option::as_ref).ok_or(Broken("a scan without its table"))?;
+        let table = Table::new(codes);
         let mut bytes = stream;
         let mut segments = unstuff(&mut bytes, at, rows.div_ceil(interval))?.into_iter();
         let bits = Bits::new(segments.next().unwrap_or_default());
@@ -262,7 +263,7 @@ impl Head {
             let (counts, rest) = rest.split_first_chunk::<16>().ok_or(broken)?;
             let codes: usize = counts.iter().map(|&c| usize::from(c)).sum();
             let (categories, rest) = rest.split_at_checked(codes).ok_or(broken)?;
-            *self.tables.get_mut(usize::from(*place)).ok_or(broken)? = Some(Table::new(counts, categories)?);
+            *self.tables.get_mut(usize::from(*place)).ok_or(broken)? = Some(Codes::new(*counts, categories)?);
             segment = rest;
         }
         Ok(())

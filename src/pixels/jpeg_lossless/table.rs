@@ -5,6 +5,31 @@ use super::LosslessError;
 /// So many bits are looked at first.
 const GLANCE: u32 = 12;
 
+/// A table as a stream gives it (B.2.4.2), checked. A stream may bring thousands: look-ups are made of the one that its scan uses.
+pub(super) struct Codes {
+    /// How many codes there are of each length, 1 to 16.
+    counts: [u8; 16],
+    /// The categories in order of their codes.
+    categories: Vec<u8>,
+}
+
+impl Codes {
+    /// `categories` are as many as `counts` say.
+    pub fn new(counts: [u8; 16], categories: &[u8]) -> Result<Codes, LosslessError> {
+        let mut code = 0usize;
+        let fits = (1..).zip(&counts).all(|(length, &count)| {
+            code = 2 * code + usize::from(count);
+            // Where no code begins, none can be too many.
+            count == 0 || code <= 1 << length
+        });
+        // 16 is the highest category, of the difference 32768 alone (H.1.2.2).
+        if !fits || categories.iter().any(|&category| category > 16) {
+            return Err(LosslessError::Broken("a Huffman table is broken"));
+        }
+        Ok(Codes { counts, categories: categories.to_vec() })
+    }
+}
+
 /// A table of difference categories.
 pub(super) struct Table {
     /// By the next [`GLANCE`] bits: difference << 8 | bits taken, or 0 where they do not hold all of it.
@@ -14,24 +39,20 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// From the number of codes of each length, 1 to 16, and the categories in order of their codes (B.2.4.2).
-    pub fn new(counts: &[u8; 16], categories: &[u8]) -> Result<Table, LosslessError> {
-        let broken = LosslessError::Broken("a Huffman table is broken");
+    /// Makes the look-ups.
+    pub fn new(codes: &Codes) -> Table {
         let mut whole = vec![0u16; 1 << 16];
-        let (mut code, mut categories) = (0usize, categories.iter());
-        for (length, &count) in (1u32..).zip(counts) {
-            for _ in 0..count {
-                // 16 is the highest category, of the difference 32768 alone (H.1.2.2).
-                let category = *categories.next().filter(|c| **c <= 16).ok_or(broken)?;
-                let first = code << (16 - length);
-                let entries = whole.get_mut(first..first + (1 << (16 - length))).ok_or(broken)?;
-                entries.fill((length as u16) << 8 | u16::from(category));
+        let (mut code, mut categories) = (0usize, codes.categories.iter());
+        for (length, &count) in (1u32..).zip(&codes.counts) {
+            for category in categories.by_ref().take(count.into()) {
+                let entries = &mut whole[code << (16 - length)..(code + 1) << (16 - length)];
+                entries.fill((length as u16) << 8 | u16::from(*category));
                 code += 1;
             }
             code <<= 1;
         }
         let glance = (0..1u32 << GLANCE).map(|bits| glance(bits, whole[(bits << (16 - GLANCE)) as usize])).collect();
-        Ok(Table { glance, whole })
+        Table { glance, whole }
     }
 
     /// Difference << 8 | bits taken for the next bits of a stream, which begin at the top; 0 where it takes more to know.

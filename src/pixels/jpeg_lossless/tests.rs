@@ -196,6 +196,27 @@ fn what_is_of_another_form_is_told_from_what_is_broken() {
 }
 
 #[test]
+fn a_broken_table_is_told_whether_the_scan_asks_for_it_or_not() {
+    let stream = encode(&values(), PLAIN);
+    let with = |destination: u8, counts: [u8; 16], categories: &[u8]| {
+        let mut table = vec![0xFF, 0xC4, 0, (19 + categories.len()) as u8, destination];
+        table.extend(counts);
+        table.extend(categories);
+        let scan = stream.windows(2).position(|w| w == [0xFF, 0xDA]).unwrap();
+        let stream = [&stream[..scan], &table[..], &stream[scan..]].concat();
+        decode(stream, PLAIN)
+    };
+    let one = |length: usize, count: u8| std::array::from_fn(|i| if i + 1 == length { count } else { 0 });
+    assert_eq!(with(1, one(1, 2), &[0, 1]).unwrap(), values(), "another table, complete");
+    assert!(with(1, one(1, 3), &[0, 1, 2]).is_err(), "three codes of one bit");
+    assert!(with(1, one(2, 1), &[17]).is_err(), "a category that is none");
+    let mut behind = one(1, 2);
+    behind[4] = 1;
+    assert!(with(1, behind, &[0, 1, 2]).is_err(), "a code behind the last");
+    assert!(with(4, one(1, 2), &[0, 1]).is_err(), "a fifth destination");
+}
+
+#[test]
 fn restarts_within_a_line_and_too_many_of_them_are_broken() {
     let form = Form { interval: 1, ..PLAIN };
     let mut stream = encode(&values(), form);
