@@ -152,8 +152,8 @@ impl Incoming {
         self.file.sync_all().map_err(|e| refused(&self.spool, self.min_free, "sync", e))?;
         fs::rename(&from, &to).map_err(|e| refused(&self.spool, self.min_free, "rename", e))?;
         self.open = false;
-        // First where it is now: a crash in between leaves it in both places, never in none.
-        if let Err(e) = sync_dir(folder_of(&to)).and_then(|()| sync_dir(folder_of(&from))) {
+        // Where it was is not synced: a name that a power cut brings back there is swept, and the file keeps its other name.
+        if let Err(e) = sync_dir(folder_of(&to)) {
             // Nobody was told that it is stored, so it goes.
             let _ = fs::remove_file(&to);
             return Err(e);

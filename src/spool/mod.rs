@@ -11,7 +11,7 @@
 //! A file is a DICOM file (PS3.10): preamble, file meta group, data set as it came.
 //!
 //! What holds at every moment, also after a power cut: a file under `xx/` is whole, since it was synced before it was
-//! renamed, and it stays, since both directories were synced before [`Incoming::commit`] returned. So a crash leaves one of
+//! renamed, and it stays, since its directory was synced before [`Incoming::commit`] returned. So a crash leaves one of
 //! three: a `.part` (never acknowledged: swept), a `.dcm` without a row in the ledger (adopted at start), a `.dcm` with its row.
 //!
 //! There is no trait here: the methods of [`Spool`] and [`Incoming`] are the seam. A spool in an object store is a second
