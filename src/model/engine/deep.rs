@@ -39,9 +39,15 @@ impl Deep {
         piece_values(isa) + Block::new(tiles.min(MOST_TILES), self.0.from, self.0.to).values()
     }
 
-    /// Computes some bands of the output; all but an image's last have a multiple of four rows.
+    /// Whether so many tiles, spread over so many threads, are worth a transform of the kernel.
+    pub fn by_tiles(tiles: usize, threads: usize) -> bool {
+        tiles >= LEAST_TILES * threads
+    }
+
+    /// Computes some bands of the output; for [`Deep::by_tiles`] all but an image's last have a multiple of four rows.
     pub fn run(&self, task: Task, bands: &mut [Band], scratch: &mut [f32]) {
-        if bands.iter().map(|band| tiles(band.count, band.width)).sum::<usize>() < LEAST_TILES {
+        let count = bands.iter().map(|band| tiles(band.count, band.width)).sum();
+        if !Deep::by_tiles(count, 1) || bands.iter().any(|band| band.first % 4 != 0) {
             return self.0.run(task, bands);
         }
         let Direct { from, to, weights, bias, .. } = &self.0;

@@ -105,7 +105,7 @@ impl Space {
     pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
         let side = self.shape.side;
         self.at = (0, 0);
-        in_bands(&mut self.stages[0].outer[0], &mut self.scratch, |bands: &mut [Band], scratch| {
+        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
             for band in bands {
                 let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
                 stem.run(isa, image, side, band, &mut scratch.stem);

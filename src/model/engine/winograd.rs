@@ -28,7 +28,7 @@ const KERNEL: [[f64; 3]; 6] = [
 /// About how many values a block's tiles take, before and after the products together.
 const BLOCK_VALUES: usize = 1 << 18;
 /// At least so many tiles at once: the kernel is read once for them.
-const LEAST_TILES: usize = 28;
+const LEAST_TILES: usize = 56;
 
 /// A convolution, transformed and packed for the tiles.
 #[derive(Debug)]
