@@ -3,8 +3,9 @@
 use super::codestream::{self, Claim};
 use super::header::Image;
 use super::jpeg_lossless::{self, Decoder, LosslessError};
+use super::layout::Layout;
 use super::lut::Modality;
-use super::stored::{Layout, factor};
+use super::stored::factor;
 use super::{PixelsError, rle, undecodable};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};

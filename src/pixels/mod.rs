@@ -4,6 +4,7 @@
 //! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
 //! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codestream (what a codestream claims), codecs of the registry
+//! layout     how stored values lie in their bytes; which are padding
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
 //! display    VOI LUT, window or percentiles, polarity → Plane
 //! picture    PNG and JPEG files
@@ -19,6 +20,7 @@ mod decode;
 mod display;
 mod header;
 pub mod jpeg_lossless;
+mod layout;
 mod lut;
 mod picture;
 mod rle;
@@ -102,7 +104,7 @@ pub fn read_any(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
 fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, PixelsError> {
     use header::Source;
     let header::Image { columns, rows, layout, padding, modality, voi, inverse, source, .. } = &image;
-    let average = |pixels: &mut dyn Read, columns: usize, rows: usize, layout: &stored::Layout| {
+    let average = |pixels: &mut dyn Read, columns: usize, rows: usize, layout: &layout::Layout| {
         stored::reduce(pixels, columns, rows, layout, *padding, modality, wanted)
     };
     let reduced = match source {
@@ -114,7 +116,7 @@ fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, P
                 bytes.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
                 average(&mut bytes.as_slice(), *columns, *rows, layout)?
             } else {
-                average(&mut BufReader::with_capacity(1 << 18, file), *columns, *rows, layout)?
+                average(&mut file, *columns, *rows, layout)?
             }
         }
         Source::Memory(bytes) => average(&mut bytes.as_slice(), *columns, *rows, layout)?,
