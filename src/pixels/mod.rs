@@ -3,11 +3,12 @@
 //! ```text
 //! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
-//! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codestream (what a codestream claims), codecs of the registry
+//! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codecs (other people's), codestream (what a codestream claims)
 //! layout     how stored values lie in their bytes; which are padding
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
 //! display    VOI LUT, window or percentiles, polarity → Plane
 //! picture    PNG and JPEG files
+//! probe      an image to measure with, in many transfer syntaxes
 //! ```
 //!
 //! The order is that of PS3.4 N.2 (modality, VOI, presentation), with the averaging in between: a plane of some hundred
@@ -15,6 +16,7 @@
 //! and for all that are being decoded by a budget of 1 GiB, whatever the files say.
 
 mod budget;
+mod codecs;
 mod codestream;
 mod decode;
 mod display;
@@ -23,6 +25,7 @@ pub mod jpeg_lossless;
 mod layout;
 mod lut;
 mod picture;
+pub mod probe;
 mod rle;
 mod stored;
 

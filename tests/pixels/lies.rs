@@ -56,7 +56,7 @@ fn fragments_that_are_missing_empty_or_misplaced_are_refused() {
         assert!(undecodable(&native).contains("without fragments"));
     }
     assert!(undecodable(base.clone().fragments(EXPLICIT, &[b"12"])).contains("uncompressed"));
-    assert!(undecodable(base.clone().fragments("1.2.840.10008.1.2.4.110", &[b"12"])).contains("not read"));
+    assert!(undecodable(base.clone().fragments("1.2.840.10008.1.2.4.100", &[b"12"])).contains("not read"));
 }
 
 #[test]

@@ -185,12 +185,19 @@ fn baseline_jpeg_is_close() {
 }
 
 #[test]
-fn jpeg_ls_is_read_or_names_the_feature() {
+fn jpeg_ls_is_lossless_and_near_lossless_is_near() {
     let bench = Bench::new();
-    let plain = bench.write("plain.dcm", &Object::new(100, 80, 12, &scene(100, 80, 12)).file());
-    let Some(packed) = bench.dcmtk("dcmcjpls", &["+el"], &plain, "ls.dcm") else { return };
-    match read_dicom(&packed, 100) {
-        Ok(plane) => assert_eq!(plane, read_dicom(&plain, 100).unwrap()),
-        Err(e) => assert!(!cfg!(feature = "charls") && e.to_string().contains("`charls`"), "{e}"),
+    for bits in [8, 12, 16] {
+        let mut o = Object::new(100, 80, bits, &scene(100, 80, bits));
+        let top = 1u32 << bits;
+        o.window(&(top / 2).to_string(), &top.to_string());
+        let plain = bench.write("plain.dcm", &o.file());
+        let expected = read_dicom(&plain, 100).unwrap();
+        let Some(packed) = bench.dcmtk("dcmcjpls", &["+el"], &plain, "ls.dcm") else { return };
+        assert!(read_dicom(&packed, 100).unwrap() == expected, "{bits}");
+        let Some(packed) = bench.dcmtk("dcmcjpls", &["+en", "+md", "3"], &plain, "near.dcm") else { return };
+        let near = read_dicom(&packed, 100).unwrap();
+        let most = 3.01 / (top - 1) as f32;
+        assert!(near.data.iter().zip(&expected.data).all(|(a, b)| (a - b).abs() <= most), "{bits}");
     }
 }

@@ -1,7 +1,7 @@
 //! The stopwatch: each stage of an image's way, by itself.
 
-use super::picture::Picture;
 use crate::model::{Classifier, ModelError};
+use crate::pixels::probe::Picture;
 use crate::pixels::{PixelsError, read_dicom};
 use crate::spool::{Spool, SpoolError};
 use std::io::{self, Read, Write};
