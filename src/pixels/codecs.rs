@@ -15,7 +15,7 @@ use jxl_oxide::{AllocTracker, JxlImage, JxlThreadPool, PixelFormat};
 use std::borrow::Cow;
 
 /// Bytes a pixel that the decoder of JPEG XL may take: channels in 32 bits, filtered and blended, and what comes out.
-const JPEG_XL_PER_PIXEL: usize = 24;
+pub(super) const JPEG_XL_PER_PIXEL: usize = 24;
 
 /// Samples as bytes of a layout.
 fn raw(words: &[u16], columns: usize, rows: usize, layout: Layout) -> Raw {
@@ -81,12 +81,22 @@ pub(super) fn jpeg_ls(frame: Vec<u8>, claim: Claim, image: &Image) -> Result<Raw
     if cfg!(feature = "charls") {
         return registered(frame, claim, image);
     }
+    let frame = without_fill(frame);
     let (words, columns, rows) =
         watched(|| jpegls::decode(&frame, claim.columns, claim.rows).map_err(|e| e.to_string()))?;
     if (columns, rows) != (claim.columns, claim.rows) || words.len() != image.columns * image.rows {
         return Err(undecodable("its codestream holds another size than its head says"));
     }
     Ok(raw(&words, image.columns, image.rows, decoded_layout(image, claim)))
+}
+
+/// Takes fill bytes before the end out (ITU-T T.81 B.1.1.2), which the decoder does not expect: CharLS writes one where it makes a
+/// length even.
+fn without_fill(mut frame: Vec<u8>) -> Vec<u8> {
+    while let Some(at) = frame.windows(3).rposition(|w| w == [0xFF, 0xFF, 0xD9]) {
+        frame.remove(at);
+    }
+    frame
 }
 
 /// JPEG XL. What the stream claims is compared with the data set before anything of that size is made.
@@ -176,5 +186,29 @@ impl PixelDataObject for Frame<'_> {
     fn raw_pixel_data(&self) -> Option<RawPixelData> {
         let fragments = std::iter::once(self.bytes.clone()).collect();
         Some(RawPixelData { fragments, offset_table: Default::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fill_bytes_before_the_end_are_taken_out() {
+        assert_eq!(without_fill(vec![1, 0xFF, 0xFF, 0xFF, 0xD9, 0]), [1, 0xFF, 0xD9, 0]);
+        assert_eq!(without_fill(vec![1, 0xFF, 0xD9]), [1, 0xFF, 0xD9]);
+        assert!(without_fill(vec![]).is_empty());
+    }
+
+    #[test]
+    fn padding_is_widened_by_two_samples_and_stays_in_the_image() {
+        let mut words = vec![7; 7 * 6];
+        words[0] = 0;
+        words[4 * 7 + 5] = 0;
+        let wide = widened(&words, 7, |word| word == 0);
+        for (i, word) in wide.iter().enumerate() {
+            let (x, y) = (i % 7, i / 7);
+            assert_eq!(*word == 0, (x < 3 && y < 3) || (x >= 3 && y >= 2), "{x} {y}");
+        }
     }
 }

@@ -8,6 +8,9 @@ use super::{PixelsError, codecs, rle, undecodable};
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// JPEG XL: lossless, recompressed JPEG, any.
+const JPEG_XL: [&str; 3] = ["1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112"];
+
 /// Stored values as a codec gives them.
 pub(super) struct Raw {
     pub columns: usize,
@@ -19,6 +22,12 @@ pub(super) struct Raw {
 
 pub(super) fn whole(bytes: Vec<u8>) -> Box<dyn Read> {
     Box::new(Cursor::new(bytes))
+}
+
+/// What decoding an image may hold at the worst, in bytes: JPEG 2000 samples of 32 bits, twice, and the bytes that come out.
+pub(super) fn most_bytes(image: &Image) -> u64 {
+    let per_pixel = if JPEG_XL.contains(&image.syntax.as_str()) { codecs::JPEG_XL_PER_PIXEL } else { 12 };
+    (image.columns * image.rows * per_pixel) as u64
 }
 
 /// The fragments of the only frame, put together. Compressed pixels larger than plain ones are not believed.
@@ -101,10 +110,7 @@ pub(super) fn decode(frame: Vec<u8>, image: &Image, wanted: usize) -> Result<Raw
             let claim = claimed(codestream::jpeg(&frame))?;
             codecs::jpeg_ls(frame, claim, image)
         }
-        // JPEG XL: lossless, recompressed JPEG, any.
-        "1.2.840.10008.1.2.4.110" | "1.2.840.10008.1.2.4.111" | "1.2.840.10008.1.2.4.112" => {
-            codecs::jpeg_xl(&frame, image)
-        }
+        _ if JPEG_XL.contains(&syntax) => codecs::jpeg_xl(&frame, image),
         _ => Err(undecodable("pixels of this transfer syntax are not read")),
     }
 }

@@ -124,7 +124,7 @@ fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, P
         }
         Source::Memory(bytes) => average(&mut bytes.as_slice(), *columns, *rows, layout)?,
         Source::Fragments { offset, length } => {
-            let _share = budget::share((columns * rows) as u64);
+            let _share = budget::share(decode::most_bytes(&image));
             let encoded = decode::fragments(&mut file, *offset, *length, &image)?;
             let mut raw = decode::decode(encoded, &image, wanted)?;
             average(&mut raw.samples, raw.columns, raw.rows, &raw.layout)?

@@ -55,7 +55,8 @@ pub struct Decoder {
 #[derive(Default)]
 struct Head {
     frame: Option<(u32, usize, usize)>,
-    tables: [Option<Table>; 4],
+    /// Codes of each length, and categories: look-ups are made only of the table that the scan asks for.
+    tables: [Option<([u8; 16], Vec<u8>)>; 4],
     restart: usize,
 }
 
@@ -87,7 +88,9 @@ impl Decoder {
             return Err(Broken("it restarts within a line"));
         }
         let interval = if head.restart == 0 { rows } else { head.restart / columns };
-        let table = head.tables.into_iter().nth(destination).flatten().ok_or(Broken("a scan without its table"))?;
+        let (counts, categories) =
+            head.tables.get(destination).and_then(Option::as_ref).ok_or(Broken("a scan without its table"))?;
+        let table = Table::new(counts, categories)?;
         let mut bytes = stream;
         let mut segments = unstuff(&mut bytes, at, rows.div_ceil(interval))?.into_iter();
         let bits = Bits::new(segments.next().unwrap_or_default());
@@ -263,7 +266,7 @@ impl Head {
             let (counts, rest) = rest.split_first_chunk::<16>().ok_or(broken)?;
             let codes: usize = counts.iter().map(|&c| usize::from(c)).sum();
             let (categories, rest) = rest.split_at_checked(codes).ok_or(broken)?;
-            *self.tables.get_mut(usize::from(*place)).ok_or(broken)? = Some(Table::new(counts, categories)?);
+            *self.tables.get_mut(usize::from(*place)).ok_or(broken)? = Some((*counts, categories.to_vec()));
             segment = rest;
         }
         Ok(())
