@@ -143,7 +143,7 @@ fn per_study(kind: u64) -> u64 {
 
 fn table(connection: &Connection, name: &str, at: Millis) -> Result<Table, Failure> {
     let mut statement = connection.prepare(&format!("SELECT * FROM {name} ORDER BY id"))?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(String::from).collect();
     let insert = format!("INSERT INTO {name} VALUES ({})", vec!["?"; names.len()].join(", "));
     let mut found = statement.query([])?;
     let mut rows = Vec::new();

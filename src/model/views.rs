@@ -114,7 +114,7 @@ mod tests {
         let means = until_settled(&[near.clone(), far.clone()], 3, 8, settled, first(&asked)).unwrap();
         assert_eq!(means, [(vec![2.5], 8), (vec![100.0], 1)], "the first view of the far one is enough");
         assert_eq!(asked.get(), 9);
-        let two = until_settled(&[far.clone()], 3, 8, |_, views| views == 2, first(&asked)).unwrap();
+        let two = until_settled(std::slice::from_ref(&far), 3, 8, |_, views| views == 2, first(&asked)).unwrap();
         assert_eq!(two[0].1, 2);
         assert!(averaged(&[vec![0.0; 8]], 3, 8, first(&asked)).is_err());
     }

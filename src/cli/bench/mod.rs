@@ -27,10 +27,10 @@ milliseconds from a file in memory to what the network sees, for generated image
 to make such an image durable.
 
 Images an hour are an estimate from measured stages. The cores copy an image from a socket to the spool and from the spool to a
-socket and read its pixels, side by side, and the network takes all of them, at the card's size and in the card's orientations;
-the disk makes one image durable after the other; both work at the same time, and the slower one counts. This assumes uncompressed
-images (DX of 3000×2500, CR of 1024×1024), one destination, several associations at once, and a network and an archive that keep
-up. The sender and the receiver of the copies run on the same cores and are counted.";
+socket and read its pixels, side by side, and the network takes all of them, at the card's size and in all of the card's
+orientations (most images need fewer); the disk makes one image durable after the other; both work at the same time, and the
+slower one counts. This assumes uncompressed images (DX of 3000×2500, CR of 1024×1024), one destination, several associations at
+once, and a network and an archive that keep up. The sender and the receiver of the copies run on the same cores and are counted.";
 
 /// Arguments of `radroute bench`.
 #[derive(clap::Args)]

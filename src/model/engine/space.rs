@@ -73,6 +73,11 @@ impl Spaces {
     }
 }
 
+/// The stage whose maps a block takes: a stage's first block those of the stage before.
+fn stage_before(block: usize) -> usize {
+    block.saturating_sub(1) / DEPTH
+}
+
 impl Space {
     fn new(shape: Shape, isa: Isa, network: &Packed) -> Space {
         let Shape { images, side, block, threads } = shape;
@@ -81,8 +86,7 @@ impl Space {
             Some(_) => side,
         };
         let block = block.unwrap_or(0);
-        // A stage's first block takes the maps of the stage before.
-        let first = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let first = stage_before(block);
         let mut tiles = 0;
         let mut stages: [Stage; STAGES] = Default::default();
         for (i, stage) in stages.iter_mut().enumerate().skip(first) {
@@ -116,7 +120,7 @@ impl Space {
     /// Maps before the block of [`Shape::block`].
     pub fn load(&mut self, maps: &Maps, first_image: usize) {
         let block = self.shape.block.unwrap_or(0);
-        let stage = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let stage = stage_before(block);
         self.at = (stage, 0);
         let values = maps.height * maps.width * maps.channels;
         self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);

@@ -3,7 +3,8 @@
 //! A tile is two groups of up to [`Simd::ROWS`] output pixels by a panel of output channels (two vectors). The pixels of a
 //! group are equally far apart, so a few registers address them all. The groups lie in two lines of pixels, or in one,
 //! where they may overlap: what both write is the same.
-#![allow(unsafe_code)]
+// Loops over rows, columns and lanes are unrolled: plain indices keep the sums in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::isa::Isa;
 use super::simd::{self, Kernel, Simd};

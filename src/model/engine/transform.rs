@@ -1,6 +1,7 @@
 //! The transforms of Winograd's F(4×4, 3×3): `Bᵀ d B` and `Aᵀ m A` of Lavin and Gray for one tile, over all channels; `G g Gᵀ` for
 //! a piece of a kernel.
-#![allow(unsafe_code)]
+// Loops over rows, columns and lanes are unrolled: plain indices keep the sums in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::isa::Isa;
 use super::simd::{self, Kernel, Simd};

@@ -1,10 +1,9 @@
 //! JPEG Lossless (ITU-T T.81, process 14; PS3.5 A.4.2), one component: a line of samples at a time.
 //!
-//! Here because the kept decoders take 130 to 240 ms for a radiograph of 2500×3000 where 40 are enough: the figures are in
-//! docs/decoding.md. Two lines are all that is held beside the compressed bytes, and whoever averages them down never sees the
-//! whole image. What is read: all seven predictors, point transforms, restart intervals, 2 to 16 bits, a table for each of four
-//! destinations. What has another form (several components, a height given later, hierarchical) is [`LosslessError::Other`], and left
-//! to the library.
+//! Here because the kept decoders are several times slower on a radiograph: the figures are in docs/decoding.md. Two lines are all
+//! that is held beside the compressed bytes, and whoever averages them down never sees the whole image. What is read: all seven
+//! predictors, point transforms, restart intervals, 2 to 16 bits, a table for each of four destinations. What has another form
+//! (several components, a height given later, hierarchical) is [`LosslessError::Other`], and left to the library.
 
 mod bits;
 mod table;
