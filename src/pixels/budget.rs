@@ -6,8 +6,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that all decoders together may hold; one image that needs more waits until it is alone.
 const BUDGET: u64 = 1 << 30;
-/// Bytes that a decoder holds for a pixel at the worst (JPEG 2000: samples of 32 bits, twice, and the bytes that come out).
-const PER_PIXEL: u64 = 12;
 
 static USED: Mutex<u64> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
@@ -16,9 +14,9 @@ static FREED: Condvar = Condvar::new();
 #[derive(Debug)]
 pub(super) struct Share(u64);
 
-/// Waits until there is room for decoding so many pixels. Blocks: not for async threads.
-pub(super) fn share(pixels: u64) -> Share {
-    let wanted = pixels.saturating_mul(PER_PIXEL).min(BUDGET);
+/// Waits until there is room for so many bytes. Blocks: not for async threads.
+pub(super) fn share(bytes: u64) -> Share {
+    let wanted = bytes.min(BUDGET);
     let mut used = lock();
     while *used + wanted > BUDGET {
         used = FREED.wait(used).unwrap_or_else(PoisonError::into_inner);

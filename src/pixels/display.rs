@@ -68,31 +68,37 @@ pub(super) fn display(reduced: Reduced, voi: &Voi, inverse: bool) -> Result<Plan
     if seen.is_empty() {
         return Err(undecodable("the image holds nothing but padding"));
     }
-    let by_voi: Option<Vec<f32>> = seen.iter().map(|&x| voi.apply(x)).collect();
-    let usable = by_voi.is_some_and(usable);
-    let (black, white) = if usable { (0.0, 1.0) } else { spread(seen) };
+    let shown: Vec<f32> = match seen.iter().map(|&x| voi.apply(x)).collect::<Option<Vec<f32>>>() {
+        Some(shown) if usable(&shown) => shown,
+        _ => {
+            let (black, white) = spread(seen.clone());
+            seen.iter().map(|x| ((x - black) / (white - black)).clamp(0.0, 1.0)).collect()
+        }
+    };
+    let mut shown = shown.into_iter();
     for x in &mut data {
         // What is no number is padding, and black whatever the polarity.
-        *x = if x.is_finite() {
-            let y = match voi.apply(*x) {
-                Some(y) if usable => y,
-                _ => ((*x - black) / (white - black)).clamp(0.0, 1.0),
-            };
-            if inverse { 1.0 - y } else { y }
-        } else {
-            0.0
+        *x = match x.is_finite().then(|| shown.next()).flatten() {
+            Some(y) => {
+                if inverse {
+                    1.0 - y
+                } else {
+                    y
+                }
+            }
+            None => 0.0,
         };
     }
     Ok(Plane { width, height, data })
 }
 
 /// Something can be seen in what a VOI transform has made: not all of it is black or white, nor all of one grey.
-fn usable(shown: Vec<f32>) -> bool {
+fn usable(shown: &[f32]) -> bool {
     let grey = shown.iter().filter(|&&y| y > 0.002 && y < 0.998).count();
     if (grey as f64) < LEAST_GREY * shown.len() as f64 {
         return false;
     }
-    let (low, high) = tails(shown);
+    let (low, high) = tails(shown.to_vec());
     high - low >= LEAST_CONTRAST
 }
 

@@ -1,8 +1,8 @@
 //! The attributes that say what the pixels mean, and where the pixels are: read by the bounded walk, which believes no length.
 
 use super::display::{Function, Voi};
+use super::layout::{Layout, Padding};
 use super::lut::{Modality, Table};
-use super::stored::{Layout, Padding};
 use super::{MAX_PIXELS, PixelsError, undecodable};
 use crate::dataset::file_meta::read_file_meta;
 use crate::dataset::walk::{Element, first_item, walk};

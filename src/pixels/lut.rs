@@ -11,16 +11,6 @@ pub(super) enum Modality {
     Table(Table),
 }
 
-impl Modality {
-    /// The modality value of a stored value.
-    pub fn apply(&self, value: i32) -> f64 {
-        match self {
-            Modality::Linear { slope, intercept } => slope * f64::from(value) + intercept,
-            Modality::Table(table) => table.at(i64::from(value) - i64::from(table.first)),
-        }
-    }
-}
-
 /// LUT Descriptor and LUT Data. Never without values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Table {
@@ -57,16 +47,18 @@ impl Table {
         Some(Table { first, values, top })
     }
 
-    fn at(&self, index: i64) -> f64 {
+    /// The output of an entry, counted from the first; what lies beyond takes the nearest.
+    pub fn entry(&self, index: i64) -> u16 {
         let i = usize::try_from(index.max(0)).unwrap_or(usize::MAX).min(self.values.len() - 1);
-        f64::from(self.values[i])
+        self.values[i]
     }
 
     /// Output from 0 to 1 for an input between two entries.
     pub fn interpolate(&self, x: f32) -> f32 {
         let x = f64::from(x) - f64::from(self.first);
         let low = x.floor();
-        let (a, b) = (self.at(low as i64), self.at(low as i64 + 1));
+        let at = |index| f64::from(self.entry(index));
+        let (a, b) = (at(low as i64), at(low as i64 + 1));
         ((a + (b - a) * (x - low)) / f64::from(self.top)) as f32
     }
 }

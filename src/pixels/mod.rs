@@ -3,10 +3,12 @@
 //! ```text
 //! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
-//! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codestream (what a codestream claims), codecs of the registry
+//! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codecs (other people's), codestream (what a codestream claims)
+//! layout     how stored values lie in their bytes; which are padding
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
 //! display    VOI LUT, window or percentiles, polarity → Plane
 //! picture    PNG and JPEG files
+//! probe      an image to measure with, in many transfer syntaxes
 //! ```
 //!
 //! The order is that of PS3.4 N.2 (modality, VOI, presentation), with the averaging in between: a plane of some hundred
@@ -14,13 +16,16 @@
 //! and for all that are being decoded by a budget of 1 GiB, whatever the files say.
 
 mod budget;
+mod codecs;
 mod codestream;
 mod decode;
 mod display;
 mod header;
 pub mod jpeg_lossless;
+mod layout;
 mod lut;
 mod picture;
+pub mod probe;
 mod rle;
 mod stored;
 
@@ -102,7 +107,7 @@ pub fn read_any(path: &Path, wanted: usize) -> Result<Plane, PixelsError> {
 fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, PixelsError> {
     use header::Source;
     let header::Image { columns, rows, layout, padding, modality, voi, inverse, source, .. } = &image;
-    let average = |pixels: &mut dyn Read, columns: usize, rows: usize, layout: &stored::Layout| {
+    let average = |pixels: &mut dyn Read, columns: usize, rows: usize, layout: &layout::Layout| {
         stored::reduce(pixels, columns, rows, layout, *padding, modality, wanted)
     };
     let reduced = match source {
@@ -114,12 +119,12 @@ fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, P
                 bytes.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
                 average(&mut bytes.as_slice(), *columns, *rows, layout)?
             } else {
-                average(&mut BufReader::with_capacity(1 << 18, file), *columns, *rows, layout)?
+                average(&mut file, *columns, *rows, layout)?
             }
         }
         Source::Memory(bytes) => average(&mut bytes.as_slice(), *columns, *rows, layout)?,
         Source::Fragments { offset, length } => {
-            let _share = budget::share((columns * rows) as u64);
+            let _share = budget::share(decode::most_bytes(&image));
             let encoded = decode::fragments(&mut file, *offset, *length, &image)?;
             let mut raw = decode::decode(encoded, &image, wanted)?;
             average(&mut raw.samples, raw.columns, raw.rows, &raw.layout)?

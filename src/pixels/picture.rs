@@ -1,7 +1,8 @@
 //! PNG and JPEG files, for `classify` and training: shown as they are.
 
+use super::layout::Layout;
 use super::lut::Modality;
-use super::stored::{Layout, reduce};
+use super::stored::reduce;
 use super::{MAX_PIXELS, PixelsError, undecodable};
 use crate::preprocess::Plane;
 use image::{DynamicImage, ImageReader, Limits};

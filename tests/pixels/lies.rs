@@ -1,6 +1,7 @@
 //! Files that lie, are cut off or are damaged.
 
 use super::object::*;
+use radroute::pixels::probe::Picture;
 use radroute::pixels::{PixelsError, read_any, read_dicom};
 
 #[test]
@@ -56,7 +57,7 @@ fn fragments_that_are_missing_empty_or_misplaced_are_refused() {
         assert!(undecodable(&native).contains("without fragments"));
     }
     assert!(undecodable(base.clone().fragments(EXPLICIT, &[b"12"])).contains("uncompressed"));
-    assert!(undecodable(base.clone().fragments("1.2.840.10008.1.2.4.110", &[b"12"])).contains("not read"));
+    assert!(undecodable(base.clone().fragments("1.2.840.10008.1.2.4.100", &[b"12"])).contains("not read"));
 }
 
 #[test]
@@ -129,8 +130,13 @@ fn flipped_bytes_never_panic_nor_leave_the_range() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
-    for name in ["hand-1.dcm", "elbow-2.dcm", "knee-1.dcm", "pelvis-2.dcm", "shoulder-1.dcm"] {
-        let whole = std::fs::read(samples().join(name)).unwrap();
+    let samples = ["hand-1.dcm", "elbow-2.dcm", "knee-1.dcm", "pelvis-2.dcm", "shoulder-1.dcm"];
+    let mut files: Vec<(&str, Vec<u8>)> =
+        samples.iter().map(|name| (*name, std::fs::read(super::object::samples().join(name)).unwrap())).collect();
+    let picture = Picture::new(90, 70);
+    let syntaxes = [LOSSLESS, "1.2.840.10008.1.2.4.57", RLE, JPEG_LS];
+    files.extend(syntaxes.map(|syntax| (syntax, picture.file(syntax).unwrap())));
+    for (name, whole) in files {
         for _ in 0..40 {
             let mut bytes = whole.clone();
             for _ in 0..1 + random(20) {

@@ -3,6 +3,7 @@
 //! Where a test needs dcmtk's tools and they are not installed, it says so and passes.
 
 mod any;
+mod foreign;
 mod lies;
 mod object;
 mod rules;

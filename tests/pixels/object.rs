@@ -11,6 +11,7 @@ pub const BIG: &str = "1.2.840.10008.1.2.2";
 pub const RLE: &str = "1.2.840.10008.1.2.5";
 pub const BASELINE: &str = "1.2.840.10008.1.2.4.50";
 pub const LOSSLESS: &str = "1.2.840.10008.1.2.4.70";
+pub const JPEG_LS: &str = "1.2.840.10008.1.2.4.80";
 pub const JPEG_2000: &str = "1.2.840.10008.1.2.4.90";
 pub const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
 pub const FOR_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";

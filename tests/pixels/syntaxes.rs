@@ -110,6 +110,34 @@ fn jpeg_2000_is_lossless_and_its_lower_resolutions_are_averages() {
     assert!(worst < 0.15, "{worst}");
 }
 
+#[test]
+fn a_lower_resolution_of_jpeg_2000_gives_the_same_verdict() {
+    use radroute::config::DeviceChoice;
+    use radroute::model::Classifier;
+    use radroute::preprocess::Plane;
+    let weights = samples().join("../../weights/radroute.safetensors");
+    let classifier = Classifier::load(&weights, DeviceChoice::Cpu).unwrap();
+    let path = samples().join("knee-1.dcm");
+    let whole = read_dicom(&path, usize::MAX).unwrap();
+    // Half as wide: by the wavelet, and by averages of two by two.
+    let half = read_dicom(&path, 200).unwrap();
+    let (width, height) = (whole.width.div_ceil(2), whole.height.div_ceil(2));
+    assert_eq!((half.width, half.height), (width, height));
+    let cell = |i: usize| {
+        let at = |x: usize, y: usize| whole.data[y.min(whole.height - 1) * whole.width + x.min(whole.width - 1)];
+        let (x, y) = (2 * (i % width), 2 * (i / width));
+        (at(x, y) + at(x + 1, y) + at(x, y + 1) + at(x + 1, y + 1)) / 4.0
+    };
+    let averaged = Plane { width, height, data: (0..width * height).map(cell).collect() };
+    let inputs = [&whole, &half, &averaged].map(|plane| classifier.input(plane));
+    let scores = classifier.scores(&inputs).unwrap();
+    for other in &scores[1..] {
+        for (head, p) in &scores[0] {
+            assert!((p - other[head]).abs() < 0.05, "{head}: {p} {}", other[head]);
+        }
+    }
+}
+
 /// One image as dcmtk writes it in every lossless transfer syntax: not one value may differ.
 fn same_in_all_syntaxes(object: &Object) {
     let bench = Bench::new();
@@ -185,12 +213,20 @@ fn baseline_jpeg_is_close() {
 }
 
 #[test]
-fn jpeg_ls_is_read_or_names_the_feature() {
+fn jpeg_ls_is_lossless_and_near_lossless_is_near() {
     let bench = Bench::new();
-    let plain = bench.write("plain.dcm", &Object::new(100, 80, 12, &scene(100, 80, 12)).file());
-    let Some(packed) = bench.dcmtk("dcmcjpls", &["+el"], &plain, "ls.dcm") else { return };
-    match read_dicom(&packed, 100) {
-        Ok(plane) => assert_eq!(plane, read_dicom(&plain, 100).unwrap()),
-        Err(e) => assert!(!cfg!(feature = "charls") && e.to_string().contains("`charls`"), "{e}"),
+    // Of several sizes: CharLS puts a fill byte into streams of an odd length.
+    for (bits, columns) in [8, 12, 16].into_iter().flat_map(|bits| (100..105).map(move |columns| (bits, columns))) {
+        let mut o = Object::new(columns, 80, bits, &scene(columns, 80, bits));
+        let top = 1u32 << bits;
+        o.window(&(top / 2).to_string(), &top.to_string());
+        let plain = bench.write("plain.dcm", &o.file());
+        let expected = read_dicom(&plain, 100).unwrap();
+        let Some(packed) = bench.dcmtk("dcmcjpls", &["+el"], &plain, "ls.dcm") else { return };
+        assert!(read_dicom(&packed, 100).unwrap() == expected, "{bits}");
+        let Some(packed) = bench.dcmtk("dcmcjpls", &["+en", "+md", "3"], &plain, "near.dcm") else { return };
+        let near = read_dicom(&packed, 100).unwrap();
+        let most = 3.01 / (top - 1) as f32;
+        assert!(near.data.iter().zip(&expected.data).all(|(a, b)| (a - b).abs() <= most), "{bits}");
     }
 }

@@ -1,9 +1,9 @@
 //! The stopwatch: each stage of an image's way, by itself.
 
-use super::picture::Picture;
 use crate::deliver::association::MAX_PDU;
 use crate::look::BATCH;
 use crate::model::{Classifier, ModelError};
+use crate::pixels::probe::Picture;
 use crate::pixels::{PixelsError, read_dicom};
 use crate::spool::{Spool, SpoolError};
 use std::io::{self, Read, Write};

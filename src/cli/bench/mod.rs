@@ -1,18 +1,16 @@
 //! `radroute bench`: what this machine can do, for people who size one and for scripts.
 
-mod jpeg_lossless;
 mod measure;
-mod picture;
 mod report;
 
 use super::exit;
 use crate::config::{Config, DeviceChoice};
 use crate::dataset::file_meta::read_file_meta;
 use crate::model::Classifier;
+use crate::pixels::probe::Picture;
 use clap::builder::RangedU64ValueParser;
 use dicom_dictionary_std::uids;
 use measure::{MeasureError, decode, handle, median};
-use picture::Picture;
 use report::{Capacity, Engine, Report, Speed, per_hour, rounded};
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,6 +1,8 @@
-//! A radiograph that never was, as a DICOM file in the transfer syntaxes that are simple to write. Pure.
+//! A radiograph that never was, as a DICOM file in the transfer syntaxes that are simple to write: for whoever measures how fast
+//! images are read. Pure.
 
-use super::jpeg_lossless;
+mod jpeg_lossless;
+
 use crate::dataset::Form;
 use crate::dataset::file_meta::{FileMeta, write_file_meta};
 use dicom_dictionary_std::uids;
@@ -13,13 +15,16 @@ use std::io::Write;
 const BITS: u16 = 12;
 
 /// Grey values, row-major, of a limb-like brightness and the grain of a detector, which is what compressed sizes depend on.
-pub(super) struct Picture {
+pub struct Picture {
+    /// Columns.
     pub columns: u16,
+    /// Rows.
     pub rows: u16,
     values: Vec<u16>,
 }
 
 impl Picture {
+    /// The picture in a size: 12 bits a pixel, the same each time.
     pub fn new(columns: u16, rows: u16) -> Picture {
         let mut grain = 0x9E37_79B9_7F4A_7C15_u64;
         let mut values = Vec::with_capacity(usize::from(columns) * usize::from(rows));
@@ -55,6 +60,14 @@ impl Picture {
             uids::RLE_LOSSLESS => fragment(rle(&self.values)),
             uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
                 fragment(jpeg_lossless::encode(&self.values, self.columns, self.rows, BITS as u8))
+            }
+            uids::JPEGLS_LOSSLESS => {
+                let mut options = jpegls::EncodeOptions::default();
+                options.precision = Some(BITS as u8);
+                let mut stream = Vec::new();
+                let (columns, rows) = (self.columns.into(), self.rows.into());
+                jpegls::encode_with_options(&self.values, columns, rows, &options, &mut stream).ok()?;
+                fragment(stream)
             }
             uids::JPEG_BASELINE8_BIT => {
                 bits = (8, 8);
@@ -206,6 +219,7 @@ mod tests {
             uids::RLE_LOSSLESS,
             uids::JPEG_LOSSLESS,
             uids::JPEG_LOSSLESS_SV1,
+            uids::JPEGLS_LOSSLESS,
         ] {
             assert!(read(syntax) == plain, "{syntax}");
         }
