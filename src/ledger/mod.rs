@@ -187,8 +187,10 @@ impl Ledger {
         let mut count = 0;
         loop {
             let destination = destination.to_owned();
-            let some =
-                self.writer.submit_repeatable(move |s| s.bring_forward(&destination, now, latest.max(now), HANDFUL)).await?;
+            let some = self
+                .writer
+                .submit_repeatable(move |s| s.bring_forward(&destination, now, latest.max(now), HANDFUL))
+                .await?;
             count += some;
             if some < HANDFUL as u64 {
                 return Ok(count);
