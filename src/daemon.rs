@@ -87,10 +87,10 @@ impl Daemon {
             [(); 3].map(|()| watch::channel(false));
         let [received, looked, decided] = [(); 3].map(|()| Arc::new(Notify::new()));
 
-        let wake = vec![received.clone(), looked.clone()];
-        let router = Arc::new(Router::new(config_rx.clone(), ledger.clone(), spool.clone(), wake));
+        // What was received is looked at; what an association has brought is decided once it is released.
+        let router = Router::new(config_rx.clone(), ledger.clone(), spool.clone(), received.clone(), looked.clone());
         let wanted = config_rx.borrow().listen.address;
-        let listener = Listener::bind(config_rx.clone(), router)
+        let listener = Listener::bind(config_rx.clone(), Arc::new(router))
             .await
             .map_err(|source| DaemonError::Listen { address: wanted, source })?;
         let address = listener.local_addr();

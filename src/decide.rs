@@ -9,7 +9,7 @@ mod pauses;
 mod tests;
 
 use crate::config::Config;
-use crate::ledger::{Ledger, SeriesJob, now};
+use crate::ledger::{Ledger, LedgerError, SeriesJob, now};
 use crate::spool::Spool;
 use crate::verdict::Threshold;
 use pauses::Pauses;
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 /// How long the stage sleeps when nothing wakes it.
@@ -59,9 +60,7 @@ impl DecideStage {
                 }
             };
             let busy = !jobs.is_empty();
-            for job in jobs {
-                self.settle(job, &mut pauses).await;
-            }
+            self.settle(jobs, &mut pauses).await;
             if !busy {
                 let least = if pauses.waiting() > 0 { BREATH } else { Duration::ZERO };
                 tokio::select! {
@@ -81,41 +80,54 @@ impl DecideStage {
         }
     }
 
-    /// Decides one series, or puts it off.
-    async fn settle(&self, job: SeriesJob, pauses: &mut Pauses) {
+    /// Decides these series or puts them off. Side by side, so that the ledger commits them together.
+    async fn settle(&self, jobs: Vec<SeriesJob>, pauses: &mut Pauses) {
         let config = self.config.borrow().clone();
-        let key = pauses::key(&job);
-        let given_up = pauses.given_up(&key);
-        let (thresholds, model, spool) = (self.thresholds.clone(), self.model.clone(), self.spool.clone());
-        // Headers are read from disk: off the async threads.
-        let decided = tokio::task::spawn_blocking(move || {
-            decision::decide(&job, &config, &thresholds, &model, &spool, given_up.as_deref())
-        });
-        let failure = match decided.await {
-            Ok(Ok(decision)) => match self.ledger.decided(decision).await {
-                Ok(()) => {
-                    pauses.done(&key);
-                    self.decided.notify_one();
-                    return;
+        let mut tasks = JoinSet::new();
+        for job in jobs {
+            let key = pauses::key(&job);
+            let (thresholds, model, spool) = (self.thresholds.clone(), self.model.clone(), self.spool.clone());
+            let (config, given_up, ledger) = (config.clone(), pauses.given_up(&key), self.ledger.clone());
+            tasks.spawn(async move {
+                // Headers are read from disk: off the async threads.
+                let decide = move || decision::decide(&job, &config, &thresholds, &model, &spool, given_up.as_deref());
+                let end = match tokio::task::spawn_blocking(decide).await {
+                    Ok(Ok(decision)) => ledger.decided(decision).await.map_err(Failure::Ledger),
+                    Ok(Err(error)) => Err(Failure::Series(error)),
+                    Err(_) => Err(Failure::Series("deciding panicked".into())),
+                };
+                (key, end)
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            let Ok((key, end)) = ended else { continue };
+            let Err(failure) = end else {
+                pauses.done(&key);
+                self.decided.notify_one();
+                continue;
+            };
+            let error = match failure {
+                Failure::Series(error) => {
+                    pauses.failed(&key, &error, Instant::now());
+                    error
                 }
-                Err(error) => {
-                    // No fault of the series: not counted against it.
+                Failure::Ledger(error) => {
                     pauses.put_off(&key, POLL, Instant::now());
                     error.to_string()
                 }
-            },
-            Ok(Err(error)) => {
-                pauses.failed(&key, &error, Instant::now());
-                error
-            }
-            Err(error) => {
-                pauses.failed(&key, "deciding panicked", Instant::now());
-                error.to_string()
-            }
-        };
-        let (_, series_instance_uid) = key;
-        warn!(series_instance_uid, error = failure, "the series cannot be decided now; trying again");
+            };
+            let (_, series_instance_uid) = key;
+            warn!(series_instance_uid, error, "the series cannot be decided now; trying again");
+        }
     }
+}
+
+/// Why a series is not decided.
+enum Failure {
+    /// It cannot be now, by itself.
+    Series(String),
+    /// No fault of the series: not counted against it.
+    Ledger(LedgerError),
 }
 
 /// The series whose turn it is: of each study the first that does not wait.

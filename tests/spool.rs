@@ -37,24 +37,31 @@ async fn what_is_written_in_pieces_of_any_size_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn inspecting_sees_all_that_was_written_and_does_not_disturb_what_follows() {
+async fn what_is_inspected_is_the_whole_file_and_what_is_refused_leaves_no_trace() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
-    let mut incoming = spool.begin(0).await.unwrap();
-    incoming.write(b"head").await.unwrap();
-    let seen = incoming
-        .inspect(|file| {
-            let mut text = String::new();
-            file.seek(SeekFrom::Start(1)).unwrap();
-            file.read_to_string(&mut text).unwrap();
-            text
-        })
-        .await
-        .unwrap();
-    assert_eq!(seen, "ead");
-    incoming.write(b" and tail").await.unwrap();
-    let name = incoming.commit().await.unwrap().name;
-    assert_eq!(fs::read(spool.path(&name).unwrap()).unwrap(), b"head and tail");
+    for refuses in [false, true] {
+        let mut incoming = spool.begin(0).await.unwrap();
+        incoming.write(b"head").await.unwrap();
+        incoming.write(&pattern(600_000)).await.unwrap();
+        let committed = incoming
+            .commit_if(move |file| {
+                let mut bytes = Vec::new();
+                file.seek(SeekFrom::Start(1)).unwrap();
+                file.read_to_end(&mut bytes).unwrap();
+                if refuses { Err("refused") } else { Ok(bytes) }
+            })
+            .await
+            .unwrap();
+        assert!(parts(state.path()).is_empty());
+        let Ok((spooled, seen)) = committed else {
+            assert!(refuses);
+            continue;
+        };
+        assert!(!refuses && seen[..3] == *b"ead" && seen[3..] == pattern(600_000));
+        assert_eq!(spooled.size, 600_004);
+    }
+    assert_eq!(spool.scan().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The embedded ledger: what came, what was seen, what was decided, where it went. SQLite, WAL, synchronous FULL,
-//! one writer thread that commits the work of many callers together (group commit).
+//! The embedded ledger: what came, what was seen, what was decided, where it went. SQLite, WAL, one writer thread that commits
+//! the work of many callers together (group commit).
 //!
 //! ```text
 //!  callers ──submit──▶ writer thread ──one transaction, one sync──▶ ledger.sqlite
@@ -46,7 +46,9 @@ pub const FILE: &str = "ledger.sqlite";
 /// Deliveries that the administrator's hand moves in one transaction: the daemon's writes go in between.
 const HANDFUL: usize = 2000;
 
-/// Handle to the ledger; cheap to clone. Every `async` call returns after its transaction is durable.
+/// Handle to the ledger; cheap to clone. Every `async` call that writes returns after its transaction is committed, which outlives
+/// the process, and synced, which outlives the machine; but [`Ledger::looked`], [`Ledger::released`], [`Ledger::clock_went_back`],
+/// [`Ledger::bring_forward`] and [`Ledger::unlinked`] are synced with the next of the others: after a power cut they are done again.
 #[derive(Clone)]
 pub struct Ledger {
     writer: Writer,
@@ -96,6 +98,11 @@ impl Ledger {
         self.writer.commits()
     }
 
+    /// Those of them that were synced.
+    pub fn syncs(&self) -> u64 {
+        self.writer.syncs()
+    }
+
     /// The writer thread has ended: nothing can be written any more.
     pub fn is_closed(&self) -> bool {
         self.writer.is_closed()
@@ -116,10 +123,10 @@ impl Ledger {
     pub async fn received(&self, new: NewInstance) -> Result<InstanceId, LedgerError> {
         self.writer.submit(move |s| s.received(&new)).await
     }
-    /// The association was released: series with undecided instances that it brought are due now.
+    /// The association was released: series with undecided instances that it brought are due now (after a power cut: in their time).
     pub async fn released(&self, association: &str, now: Millis) -> Result<(), LedgerError> {
         let association = association.to_owned();
-        self.writer.submit(move |s| s.released(&association, now)).await
+        self.writer.submit_repeatable(move |s| s.released(&association, now)).await
     }
 
     // ── look ──
@@ -130,7 +137,7 @@ impl Ledger {
     }
     /// What looking gave, with a `looked` event. The first result stands if it is told twice.
     pub async fn looked(&self, id: InstanceId, look: Look, now: Millis) -> Result<(), LedgerError> {
-        self.writer.submit(move |s| s.looked(id, &look, now)).await
+        self.writer.submit_repeatable(move |s| s.looked(id, &look, now)).await
     }
 
     // ── decide ──
@@ -145,7 +152,7 @@ impl Ledger {
     /// The clock may have been set back: series that are due later than `settle_max` from `now`, which nothing received now
     /// could be, are due now. Returns how many. To be called now and then.
     pub async fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Result<u64, LedgerError> {
-        self.writer.submit(move |s| s.clock_went_back(now, settle_max)).await
+        self.writer.submit_repeatable(move |s| s.clock_went_back(now, settle_max)).await
     }
     /// Series verdict, overlays, deliveries (also those added to earlier series of the study), events; one transaction.
     /// A (instance, destination) pair that exists already is left alone.
@@ -180,8 +187,10 @@ impl Ledger {
         let mut count = 0;
         loop {
             let destination = destination.to_owned();
-            let some =
-                self.writer.submit(move |s| s.bring_forward(&destination, now, latest.max(now), HANDFUL)).await?;
+            let some = self
+                .writer
+                .submit_repeatable(move |s| s.bring_forward(&destination, now, latest.max(now), HANDFUL))
+                .await?;
             count += some;
             if some < HANDFUL as u64 {
                 return Ok(count);
@@ -229,7 +238,7 @@ impl Ledger {
     }
     /// These files are gone.
     pub async fn unlinked(&self, names: Vec<String>) -> Result<(), LedgerError> {
-        self.writer.submit(move |s| s.unlinked(&names)).await
+        self.writer.submit_repeatable(move |s| s.unlinked(&names)).await
     }
     /// Names of all spool files that rows still need (not removed, not missing).
     pub async fn spool_names(&self) -> Result<Vec<(InstanceId, String)>, LedgerError> {

@@ -1,6 +1,7 @@
 //! The store in SQLite.
 
 use super::store::{Store, Stored};
+use super::writer::Durable;
 use super::{
     Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis,
     NewInstance, QueueRow, SeriesJob, audit, decide, deliver, receive, retain, schema,
@@ -26,9 +27,14 @@ pub enum Access {
     Read,
 }
 
-/// One SQLite connection: WAL, synchronous FULL.
+/// One SQLite connection: WAL, and synchronous FULL but for transactions that are [`Durable::Later`].
+///
+/// Those commit with synchronous NORMAL: the log is written and not synced. It is one file in order, so the sync of the next commit
+/// takes them along, whichever connection makes it; until then a power cut takes the last of them away and leaves a sound ledger.
 pub struct SqliteStore {
     pub(super) connection: Connection,
+    /// What the connection is set to.
+    durable: Durable,
     /// Row of the last event that [`Store::news`] gave.
     told: Option<i64>,
     access: Access,
@@ -75,7 +81,7 @@ impl SqliteStore {
         } else {
             schema::check(&connection, path)?;
         }
-        Ok(SqliteStore { connection, told: None, access })
+        Ok(SqliteStore { connection, durable: Durable::Now, told: None, access })
     }
 
     fn run(&self, sql: &str) -> Stored<()> {
@@ -85,7 +91,15 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn begin_write(&mut self) -> Stored<()> {
+    fn begin_write(&mut self, durable: Durable) -> Stored<()> {
+        // Within a transaction SQLite refuses to change this.
+        if durable != self.durable {
+            self.connection.execute_batch(match durable {
+                Durable::Now => "PRAGMA synchronous = FULL",
+                Durable::Later => "PRAGMA synchronous = NORMAL",
+            })?;
+            self.durable = durable;
+        }
         self.run("BEGIN IMMEDIATE")
     }
     fn begin_read(&mut self) -> Stored<()> {

@@ -1,5 +1,6 @@
 //! What a database must be able to do for the ledger: the seam for a second implementation (PostgreSQL).
 
+use super::writer::Durable;
 use super::{
     Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis,
     NewInstance, QueueRow, SeriesJob,
@@ -14,11 +15,11 @@ pub type Stored<T> = Result<T, LedgerError>;
 /// thread and the readers' blocking threads call it. The operations mean what the methods of [`super::Ledger`] of the
 /// same name say.
 pub trait Store: Send {
-    /// Begins a transaction that writes.
-    fn begin_write(&mut self) -> Stored<()>;
+    /// Begins a transaction that writes; `durable` says what its commit must be.
+    fn begin_write(&mut self, durable: Durable) -> Stored<()>;
     /// Begins a transaction that reads one consistent state.
     fn begin_read(&mut self) -> Stored<()>;
-    /// Makes the transaction durable.
+    /// Commits: makes the transaction durable, with all before it, or leaves that to the next one that is.
     fn commit(&mut self) -> Stored<()>;
     /// Gives the transaction up, if one is open.
     fn rollback(&mut self);

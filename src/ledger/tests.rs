@@ -2,7 +2,7 @@
 
 use super::sqlite::{Access, SqliteStore};
 use super::store::Store;
-use super::writer::Writer;
+use super::writer::{Durable, Writer};
 use super::{LedgerError, NewInstance, Source, audit, decide, deliver, receive, retain};
 use crate::dataset::Facts;
 use rusqlite::Connection;
@@ -33,6 +33,17 @@ fn new(n: i64, sop_instance_uid: &str) -> NewInstance {
         settle: 1,
         settle_max: 1,
         adopted: false,
+    }
+}
+
+#[test]
+fn sqlite_syncs_a_commit_unless_it_was_told_not_to() {
+    let (mut store, _, _folder) = store();
+    for (durable, synchronous) in [(Durable::Now, 2), (Durable::Later, 1), (Durable::Later, 1), (Durable::Now, 2)] {
+        store.begin_write(durable).unwrap();
+        let set: i64 = store.connection.pragma_query_value(None, "synchronous", |r| r.get(0)).unwrap();
+        assert_eq!(set, synchronous, "{durable:?}");
+        store.commit().unwrap();
     }
 }
 

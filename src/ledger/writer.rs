@@ -23,8 +23,17 @@ type Operation = Box<dyn FnOnce(Stored<&dyn Store>) -> (Option<LedgerError>, Ans
 /// Hears of events: [`crate::audit::tell`] in the daemon.
 pub type Tell = fn(&Event);
 
+/// When an operation must outlive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// Before its caller is answered: the commit is synced.
+    Now,
+    /// With the next commit that is synced. For what a start does again where it is missing, and for nothing else.
+    Later,
+}
+
 enum Message {
-    Run(Operation),
+    Run(Operation, Durable),
     Close(oneshot::Sender<Stored<()>>),
 }
 
@@ -32,7 +41,13 @@ enum Message {
 #[derive(Clone)]
 pub struct Writer {
     messages: mpsc::Sender<Message>,
-    commits: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    commits: AtomicU64,
+    syncs: AtomicU64,
 }
 
 impl Writer {
@@ -40,15 +55,32 @@ impl Writer {
     /// is durable.
     pub fn start(store: Box<dyn Store>, tell: Tell) -> std::io::Result<Writer> {
         let (messages, inbox) = mpsc::channel(WAITING);
-        let commits = Arc::new(AtomicU64::new(0));
-        let counter = commits.clone();
-        std::thread::Builder::new().name("ledger".into()).spawn(move || run(store, inbox, &counter, tell))?;
-        Ok(Writer { messages, commits })
+        let counts = Arc::new(Counts::default());
+        let counted = counts.clone();
+        std::thread::Builder::new().name("ledger".into()).spawn(move || run(store, inbox, &counted, tell))?;
+        Ok(Writer { messages, counts })
     }
 
     /// Runs an operation; returns when it is durable. Once submitted it runs, even if the caller stops waiting.
     pub async fn submit<T: Send + 'static>(
         &self,
+        operation: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static,
+    ) -> Stored<T> {
+        self.submit_as(Durable::Now, operation).await
+    }
+
+    /// As [`Writer::submit`] for what a start does again where a power cut took it: returns when it is committed, which a kill does
+    /// not undo, and costs no sync of its own.
+    pub async fn submit_repeatable<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static,
+    ) -> Stored<T> {
+        self.submit_as(Durable::Later, operation).await
+    }
+
+    async fn submit_as<T: Send + 'static>(
+        &self,
+        durable: Durable,
         operation: impl FnOnce(&dyn Store) -> Stored<T> + Send + 'static,
     ) -> Stored<T> {
         let (answer, answered) = oneshot::channel();
@@ -61,7 +93,7 @@ impl Writer {
             });
             (failed, answer)
         });
-        self.messages.send(Message::Run(run)).await.map_err(|_| LedgerError::Closed)?;
+        self.messages.send(Message::Run(run, durable)).await.map_err(|_| LedgerError::Closed)?;
         answered.await.map_err(|_| LedgerError::Closed)?
     }
 
@@ -81,19 +113,30 @@ impl Writer {
 
     /// Transactions committed so far.
     pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+        self.counts.commits.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that were synced.
+    pub fn syncs(&self) -> u64 {
+        self.counts.syncs.load(Ordering::Relaxed)
     }
 }
 
-fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &AtomicU64, tell: Tell) {
+fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, counts: &Counts, tell: Tell) {
     news(store.as_mut(), tell);
     while let Some(message) = inbox.blocking_recv() {
         let mut closing = None;
         let mut batch = Vec::new();
+        let mut durable = Durable::Later;
         let mut next = Some(message);
         while let Some(message) = next {
             match message {
-                Message::Run(operation) => batch.push(operation),
+                Message::Run(operation, wanted) => {
+                    batch.push(operation);
+                    if wanted == Durable::Now {
+                        durable = wanted;
+                    }
+                }
                 Message::Close(answer) => {
                     closing = Some(answer);
                     break;
@@ -101,7 +144,7 @@ fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &
             }
             next = if batch.len() < BATCH { inbox.try_recv().ok() } else { None };
         }
-        write(store.as_mut(), batch, commits, tell);
+        write(store.as_mut(), batch, durable, counts, tell);
         if let Some(answer) = closing {
             let done = store.checkpoint();
             drop(store);
@@ -114,12 +157,12 @@ fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, commits: &
     }
 }
 
-/// One transaction, or more where a failing disk ended one in between.
-fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64, tell: Tell) {
+/// One transaction, or more where a failing disk ended one in between. One operation that must be durable makes all of them so.
+fn write(store: &mut dyn Store, batch: Vec<Operation>, durable: Durable, counts: &Counts, tell: Tell) {
     let mut done: Vec<Answer> = Vec::with_capacity(batch.len());
     let mut changed = false;
     for operation in batch {
-        let begun = if store.in_transaction() { Ok(()) } else { store.begin_write() };
+        let begun = if store.in_transaction() { Ok(()) } else { store.begin_write(durable) };
         let ready = begun.and_then(|()| store.savepoint());
         let (error, answer) = operation(ready.map(|()| &*store));
         let Some(error) = error else {
@@ -152,7 +195,8 @@ fn write(store: &mut dyn Store, batch: Vec<Operation>, commits: &AtomicU64, tell
     }
     match store.commit() {
         Ok(()) => {
-            commits.fetch_add(1, Ordering::Relaxed);
+            counts.commits.fetch_add(1, Ordering::Relaxed);
+            counts.syncs.fetch_add(u64::from(durable == Durable::Now), Ordering::Relaxed);
             done.into_iter().for_each(|answer| answer(Ok(())));
             news(store, tell);
         }

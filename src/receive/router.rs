@@ -16,7 +16,8 @@ pub struct Router {
     config: watch::Receiver<Arc<Config>>,
     ledger: Ledger,
     spool: Spool,
-    wake: Vec<Arc<Notify>>,
+    received: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
 /// An instance on its way into the spool.
@@ -27,9 +28,15 @@ pub struct Spooling {
 }
 
 impl Router {
-    /// `wake` are told after every received instance and every release, with one permit each, so that none is missed.
-    pub fn new(config: watch::Receiver<Arc<Config>>, ledger: Ledger, spool: Spool, wake: Vec<Arc<Notify>>) -> Router {
-        Router { config, ledger, spool, wake }
+    /// `received` is rung after every received instance, `released` after every release, with one permit, so that none is missed.
+    pub fn new(
+        config: watch::Receiver<Arc<Config>>,
+        ledger: Ledger,
+        spool: Spool,
+        received: Arc<Notify>,
+        released: Arc<Notify>,
+    ) -> Router {
+        Router { config, ledger, spool, received, released }
     }
 
     /// Removes a file that got no row.
@@ -38,12 +45,6 @@ impl Router {
         let removed = tokio::task::spawn_blocking(move || spool.remove(&name).map_err(|error| error.to_string())).await;
         if let Err(error) = removed.map_err(|error| error.to_string()).flatten() {
             tracing::error!(error, "a spooled file without a row is left: the next start will adopt it");
-        }
-    }
-
-    fn wake(&self) {
-        for stage in &self.wake {
-            stage.notify_one();
         }
     }
 }
@@ -75,15 +76,12 @@ impl Deposit for Router {
     }
 
     async fn finish(&self, open: Spooling, announced: &Announced) -> Result<u16, Refusal> {
-        let Spooling { mut incoming, dataset_offset, began } = open;
+        let Spooling { incoming, dataset_offset, began } = open;
         let received_at = now();
         let receive_ms = milliseconds(began);
         let told = announced.clone();
-        let facts =
-            incoming.inspect(move |file| inspect(file, dataset_offset, &told)).await.map_err(spool_refusal)??;
-        let sync = Instant::now();
-        let spooled = incoming.commit().await.map_err(spool_refusal)?;
-        let sync_ms = milliseconds(sync);
+        let (spooled, facts) =
+            incoming.commit_if(move |file| inspect(file, dataset_offset, &told)).await.map_err(spool_refusal)??;
         let (settle, settle_max) = {
             let classify = &self.config.borrow().classify;
             (classify.settle.as_millis() as i64, classify.settle_max.as_millis() as i64)
@@ -96,7 +94,7 @@ impl Deposit for Router {
             source: announced.source.clone(),
             received_at,
             receive_ms,
-            sync_ms,
+            sync_ms: spooled.sync_ms,
             settle,
             settle_max,
             adopted: false,
@@ -108,7 +106,7 @@ impl Deposit for Router {
             let status = if full { status::OUT_OF_RESOURCES } else { status::PROCESSING_FAILURE };
             return Err(Refusal::new(status, if full { "out of resources" } else { "processing failure" }, error));
         }
-        self.wake();
+        self.received.notify_one();
         Ok(status::SUCCESS)
     }
 
@@ -117,7 +115,7 @@ impl Deposit for Router {
             // its series settle by time instead
             tracing::error!(%error, association, "the release could not be entered in the ledger");
         }
-        self.wake();
+        self.released.notify_one();
     }
 
     async fn tell(&self, event: Event) {

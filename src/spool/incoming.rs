@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes that gather before they are written. One such buffer fills from the network while another goes to the disk, so
@@ -96,24 +97,23 @@ impl Incoming {
     async fn flush(&mut self) -> Result<(), SpoolError> {
         let spare = self.written().await?;
         let mut bytes = std::mem::replace(&mut self.buffer, spare);
-        let (spool, file, min_free) = (self.spool.clone(), self.file.clone(), self.min_free);
+        let piece = self.piece();
+        self.writing = Some(spawn_blocking(move || {
+            piece.write(&bytes)?;
+            bytes.clear();
+            Ok(bytes)
+        }));
+        Ok(())
+    }
+
+    /// How what is in the buffer is to be written.
+    fn piece(&mut self) -> Piece {
         let check = self.len >= self.check_at;
         if check {
             self.check_at = self.len.saturating_add(CHECK);
         }
         let early = (self.len - self.early >= EARLY).then(|| std::mem::replace(&mut self.early, self.len)..self.len);
-        self.writing = Some(spawn_blocking(move || {
-            if check {
-                spool.check_free(min_free)?;
-            }
-            (&*file).write_all(&bytes).map_err(|e| refused(&spool, min_free, "write", e))?;
-            if let Some(early) = early {
-                begin_to_write(&file, early);
-            }
-            bytes.clear();
-            Ok(bytes)
-        }));
-        Ok(())
+        Piece { spool: self.spool.clone(), file: self.file.clone(), min_free: self.min_free, check, early }
     }
 
     /// Waits for the write that is on its way; gives its buffer back.
@@ -128,39 +128,43 @@ impl Incoming {
         })?
     }
 
-    /// Everything written so far is in the file.
-    async fn settle(&mut self) -> Result<(), SpoolError> {
-        if !self.buffer.is_empty() {
-            self.flush().await?;
-        }
-        self.written().await.map(drop)
+    /// Sync, rename, directory sync. When it returns, the file outlives a power cut. When it fails, there is no file. Wait
+    /// for it to the end: given up half way it may still leave a file, which the next start adopts.
+    pub async fn commit(self) -> Result<Spooled, SpoolError> {
+        let Ok((spooled, ())) = self.commit_if(|_| Ok::<(), std::convert::Infallible>(())).await?;
+        Ok(spooled)
     }
 
-    /// Flushes, then runs `inspect` on the file read from its start (off the async threads) before it is made durable.
-    /// The file may grow further afterwards.
-    pub async fn inspect<T: Send + 'static>(
-        &mut self,
-        inspect: impl FnOnce(&mut File) -> T + Send + 'static,
-    ) -> Result<T, SpoolError> {
-        self.settle().await?;
-        let path = self.spool.part(&self.name);
+    /// As [`Incoming::commit`], once `inspect` has found the file good, which it reads from its start. What it refuses leaves
+    /// nothing behind. All of it in one go off the async threads: each way there and back costs as much as a small write.
+    ///
+    /// # Errors
+    /// Outside the spool's, inside the refusal.
+    pub async fn commit_if<T: Send + 'static, E: Send + 'static>(
+        mut self,
+        inspect: impl FnOnce(&mut File) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<(Spooled, T), E>, SpoolError> {
+        self.written().await?;
         blocking(move || {
+            let last = std::mem::take(&mut self.buffer);
+            if !last.is_empty() {
+                self.piece().write(&last)?;
+            }
+            drop(last);
             // Opened anew: its own position, and no way to write.
+            let path = self.spool.part(&self.name);
             let mut file = File::open(&path).map_err(SpoolError::io("open", &path))?;
-            Ok(inspect(&mut file))
+            Ok(match inspect(&mut file) {
+                Ok(found) => Ok((self.make_durable()?, found)),
+                Err(refusal) => Err(refusal),
+            })
         })
         .await
     }
 
-    /// Sync, rename, directory sync. When it returns, the file outlives a power cut. When it fails, there is no file. Wait
-    /// for it to the end: given up half way it may still leave a file, which the next start adopts.
-    pub async fn commit(mut self) -> Result<Spooled, SpoolError> {
-        self.settle().await?;
-        blocking(move || self.make_durable()).await
-    }
-
     fn make_durable(mut self) -> Result<Spooled, SpoolError> {
         let (from, to) = (self.spool.part(&self.name), self.spool.path(&self.name)?);
+        let begun = Instant::now();
         self.file.sync_all().map_err(|e| refused(&self.spool, self.min_free, "sync", e))?;
         fs::rename(&from, &to).map_err(|e| refused(&self.spool, self.min_free, "rename", e))?;
         self.open = false;
@@ -172,7 +176,31 @@ impl Incoming {
             let _ = fs::remove_file(&to);
             return Err(e);
         }
-        Ok(Spooled { name: self.name.clone(), size: self.len })
+        Ok(Spooled { name: self.name.clone(), size: self.len, sync_ms: begun.elapsed().as_secs_f32() * 1000.0 })
+    }
+}
+
+/// One write, off the async threads.
+struct Piece {
+    spool: Arc<Inner>,
+    file: Arc<File>,
+    min_free: u64,
+    /// Ask for free space first.
+    check: bool,
+    /// What is to begin its way to the disk then.
+    early: Option<Range<u64>>,
+}
+
+impl Piece {
+    fn write(self, bytes: &[u8]) -> Result<(), SpoolError> {
+        if self.check {
+            self.spool.check_free(self.min_free)?;
+        }
+        (&*self.file).write_all(bytes).map_err(|e| refused(&self.spool, self.min_free, "write", e))?;
+        if let Some(early) = self.early {
+            begin_to_write(&self.file, early);
+        }
+        Ok(())
     }
 }
 

@@ -85,12 +85,14 @@ struct Inner {
 }
 
 /// A durable file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Spooled {
     /// Name in the spool, for [`Spool::open_file`].
     pub name: String,
     /// Size, bytes.
     pub size: u64,
+    /// How long it took to be made durable, milliseconds.
+    pub sync_ms: f32,
 }
 
 impl Spool {

@@ -123,6 +123,74 @@ async fn a_copy_of_the_files_taken_between_calls_has_everything_acknowledged_bef
     }
 }
 
+/// What a power cut leaves when it takes everything behind `synced` bytes of the log.
+fn cut(b: &Bench, to: &Path, synced: u64) {
+    std::fs::copy(&b.path, to).unwrap();
+    let log = to.with_extension("sqlite-wal");
+    std::fs::copy(b.path.with_extension("sqlite-wal"), &log).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(synced).unwrap();
+}
+
+#[tokio::test]
+async fn a_power_cut_takes_only_what_is_done_again() {
+    let b = bench();
+    let length = || std::fs::metadata(b.path.with_extension("sqlite-wal")).unwrap().len();
+    let id = b.ledger.received(new("1.1.1", 1000)).await.unwrap();
+    let (synced, syncs) = (length(), b.ledger.syncs());
+    b.ledger.looked(id, scored(), 1001).await.unwrap();
+    b.ledger.released("a1", 1002).await.unwrap();
+    assert!(length() > synced, "both are in the log");
+    assert_eq!(b.ledger.syncs(), syncs, "and neither cost a sync");
+    assert_eq!(b.job(1002).await.undecided.len(), 1);
+
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join("cut.sqlite");
+    // In the middle of what was not synced, too: a torn commit is none.
+    for left in [synced, (synced + length()) / 2] {
+        cut(&b, &copy, left);
+        let ledger = Ledger::open(&copy).unwrap();
+        assert_consistent(&copy);
+        let again = ledger.unlooked(10, &[]).await.unwrap();
+        assert_eq!(again.iter().map(|row| row.id).collect::<Vec<_>>(), [id], "looked at again");
+        ledger.looked(id, scored(), 9000).await.unwrap();
+        assert!(ledger.due_series(1002, 10).await.unwrap().is_empty(), "the release is forgotten");
+        assert_eq!(ledger.due_series(3000, 10).await.unwrap().len(), 1, "and the series settles by time");
+        ledger.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_again_is_synced_and_takes_the_rest_along() {
+    let b = bench();
+    let mut syncs = 0;
+    let mut synced = |what: &str| {
+        let before = std::mem::replace(&mut syncs, b.ledger.syncs());
+        assert_eq!(syncs, before + 1, "{what}");
+    };
+    let id = b.seen("1.1.1", 1000).await;
+    synced("a receipt");
+    let decided = decision(&b.job(Millis::MAX).await, &["archive", "copy", "gone"], 1002);
+    b.ledger.decided(decided).await.unwrap();
+    synced("a verdict with its overlays and deliveries: nothing is sent that a start could decide otherwise");
+    let sent = b.due("archive", Millis::MAX).await.remove(0).id;
+    b.ledger.attempted(vec![attempt(sent, Outcome::Delivered, 1003)]).await.unwrap();
+    synced("a delivery");
+    let refused = b.due("copy", Millis::MAX).await.remove(0).id;
+    b.ledger.attempted(vec![attempt(refused, Outcome::Dead, 1003)]).await.unwrap();
+    synced("a dead letter");
+    b.ledger.give_up_old("gone", 1500, &[], "too old", 1600).await.unwrap();
+    synced("a delivery that was given up");
+    b.ledger.queue_retry(Some("copy"), 1700).await.unwrap();
+    b.ledger.queue_drop(None, 1800).await.unwrap();
+    b.ledger.event(Event::new("reloaded", serde_json::Value::Null)).await.unwrap();
+    assert!(b.ledger.syncs() >= syncs + 3, "the administrator's hand");
+    syncs = b.ledger.syncs();
+    assert_eq!(b.ledger.remove(vec![id], 1900).await.unwrap().len(), 1);
+    assert_eq!(b.ledger.syncs(), syncs + 1, "a file that is given up");
+    b.ledger.unlinked(vec![new("1.1.1", 1000).spool_name]).await.unwrap();
+    assert_eq!(b.ledger.syncs(), syncs + 1, "that it is unlinked is found out again");
+}
+
 /// SQLite finds no damage, and the counts on the series agree with the instances.
 fn assert_consistent(path: &Path) {
     let c = rusqlite::Connection::open(path).unwrap();

@@ -39,7 +39,7 @@ impl Node {
         let spool = Spool::open(dir.path()).unwrap();
         let (config, configs) = watch::channel(Arc::new(config));
         let wake = Arc::new(Notify::new());
-        let router = Router::new(configs.clone(), ledger.clone(), spool.clone(), vec![wake.clone()]);
+        let router = Router::new(configs.clone(), ledger.clone(), spool.clone(), wake.clone(), wake.clone());
         let listener = runtime.block_on(Listener::bind(configs, Arc::new(router))).unwrap();
         let addr = listener.local_addr();
         let (stop, stopped) = oneshot::channel();
