@@ -8,6 +8,7 @@
 //! | `direct`, `winograd`, `stem` | convolutions, made of kernels |
 //! | `layer`, `space` | which way a convolution takes; threads; memory |
 //! | `buffer`, `maps` | aligned memory, feature maps with a border of zeros |
+//! | [`int8`] | kernels in whole numbers; no network is made of them yet |
 //!
 //! Maps are channels last, batch norms are folded, and bias, shortcut and ReLU are applied while results are still in
 //! registers. Kernels are packed once, when the network is made; maps lie in memory that is kept. A batch is cut into parts of a
@@ -19,6 +20,7 @@
 
 pub mod buffer;
 mod direct;
+pub mod int8;
 pub mod isa;
 mod layer;
 mod maps;
