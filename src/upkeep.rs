@@ -7,15 +7,17 @@ use crate::spool::{Spool, SpoolError};
 use std::collections::HashSet;
 use std::io::{BufReader, Seek, SeekFrom};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 /// So many rows without a single file are not a loss but a disk that is not mounted.
 const SUSPICIOUS: usize = 10;
-/// How many files retention removes before it lets others write.
+/// How many files retention removes in a round, of which each folder is synced once.
 const REMOVE_AT_ONCE: usize = 500;
+/// How many rows are given up in one transaction: what is received meanwhile waits for no more.
+const GIVE_UP_AT_ONCE: usize = 50;
 /// How often retention looks, at the least and (for a retention that is as short) at the most.
 const EVERY: Duration = Duration::from_secs(30);
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -184,6 +186,7 @@ pub async fn retain(
         if let Err(error) = ledger.clock_went_back(now(), settle_max).await {
             warn!(%error, "cannot look for series that wait for a time far ahead");
         }
+        let begun = Instant::now();
         let more = match remove_expired(&spool, &ledger, now() - keep.as_millis() as i64).await {
             Ok(removed) => removed == REMOVE_AT_ONCE,
             Err(error) => {
@@ -191,11 +194,11 @@ pub async fn retain(
                 false
             }
         };
-        if !more {
-            tokio::select! {
-                () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
-                () = tokio::time::sleep(keep.clamp(AT_MOST_EVERY, EVERY)) => {}
-            }
+        // As long a rest as the round took: at least half of the disk and of the ledger is for what is received.
+        let rest = if more { begun.elapsed() } else { keep.clamp(AT_MOST_EVERY, EVERY) };
+        tokio::select! {
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
+            () = tokio::time::sleep(rest) => {}
         }
     }
 }
@@ -210,8 +213,8 @@ pub async fn retain(
 /// The ledger fails.
 pub async fn remove_expired(spool: &Spool, ledger: &Ledger, before: i64) -> Result<usize, UpkeepError> {
     let rows = ledger.expired(before, REMOVE_AT_ONCE).await?;
-    if !rows.is_empty() {
-        ledger.remove(rows.iter().map(|r| r.id).collect(), now()).await?;
+    for some in rows.chunks(GIVE_UP_AT_ONCE) {
+        ledger.remove(some.iter().map(|r| r.id).collect(), now()).await?;
     }
     let names = ledger.to_unlink().await?;
     if !names.is_empty() {
@@ -223,20 +226,14 @@ pub async fn remove_expired(spool: &Spool, ledger: &Ledger, before: i64) -> Resu
 /// Unlinks files that were given up, and strikes those that are gone off the list.
 async fn unlink(spool: &Spool, ledger: &Ledger, names: Vec<String>) -> Result<(), UpkeepError> {
     let spool = spool.clone();
-    let gone = tokio::task::spawn_blocking(move || {
-        let gone = |name: &String| match spool.remove(name) {
-            Ok(()) => true,
-            Err(error) => {
-                warn!(%error, "a file that retention gave up cannot be removed; trying again");
-                false
-            }
-        };
-        names.into_iter().filter(gone).collect::<Vec<_>>()
-    });
-    if let Ok(gone) = gone.await
-        && !gone.is_empty()
-    {
-        ledger.unlinked(gone).await?;
+    let removed = tokio::task::spawn_blocking(move || spool.remove_all(names)).await;
+    if let Ok((gone, errors)) = removed {
+        for error in errors {
+            warn!(%error, "a file that retention gave up cannot be removed; trying again");
+        }
+        for some in gone.chunks(GIVE_UP_AT_ONCE) {
+            ledger.unlinked(some.to_vec()).await?;
+        }
     }
     Ok(())
 }

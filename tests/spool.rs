@@ -163,6 +163,28 @@ async fn removing_twice_is_no_error_and_quarantine_keeps_the_bytes() {
 }
 
 #[test]
+fn of_many_files_those_that_are_gone_are_named_and_the_others_told() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path()).unwrap();
+    // In two folders.
+    let names: Vec<String> = (0..6).map(|n| format!("0193f5a2c7{n:02x}-{:02x}3a09c4d5e6f708", n % 2)).collect();
+    for (n, name) in names.iter().enumerate() {
+        let path = spool.path(name).unwrap();
+        match n {
+            0 => {}                             // gone already
+            1 => fs::create_dir(path).unwrap(), // cannot be unlinked, by root neither
+            _ => fs::write(path, b"x").unwrap(),
+        }
+    }
+    let (mut gone, errors) = spool.remove_all([names.clone(), vec!["../precious".into()]].concat());
+    gone.sort();
+    assert_eq!(gone, [&names[..1], &names[2..]].concat());
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(names[2..].iter().all(|name| !spool.path(name).unwrap().exists()));
+    assert!(spool.path(&names[1]).unwrap().exists());
+}
+
+#[test]
 fn a_file_in_the_wrong_folder_or_with_a_foreign_name_is_not_taken_for_an_instance() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();

@@ -276,15 +276,23 @@ fn told(event: &Event) -> String {
             let status = d["status"].as_str().map_or(String::new(), |s| format!(", status {s}"));
             let next = d["next_at"].as_i64().map_or(String::new(), |at| format!(", next {}", clock(at)));
             format!(
-                "{}: attempt {}{status}, {} ms{next}: {}",
+                "{}: attempt {}{status}, {} ms{next}: {}{}",
                 text("destination"),
                 d["attempt"],
                 d["send_ms"],
-                text("detail")
+                text("detail"),
+                budget(&d["stages"])
             )
         }
         "dropped" | "requeued" => format!("{} by {}", text("destination"), text("by")),
         _ if d.is_null() => String::new(),
         _ => d.to_string(),
     }
+}
+
+/// Where the time went, where the event tells it.
+fn budget(stages: &Value) -> String {
+    let of = |stage: &&str| stages[format!("{stage}_ms")].as_f64().map(|ms| format!("{stage} {ms:.0}"));
+    let told: Vec<_> = ["receive", "sync", "wait", "decode", "classify", "send"].iter().filter_map(of).collect();
+    if told.is_empty() { String::new() } else { format!(" (ms: {})", told.join(", ")) }
 }

@@ -77,7 +77,7 @@ struct Row {
 
 /// Why the demo could not go on.
 #[derive(Debug, thiserror::Error)]
-enum DemoError {
+pub(super) enum DemoError {
     #[error("{0}")]
     Said(String),
     #[error("{what}: {source}")]
@@ -201,7 +201,7 @@ fn say(args: &Args, text: &str) {
 }
 
 /// The model given; else in the source tree here; else beside an installed binary.
-fn find_model(given: Option<&Path>) -> Result<PathBuf, DemoError> {
+pub(super) fn find_model(given: Option<&Path>) -> Result<PathBuf, DemoError> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }

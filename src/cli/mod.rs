@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub mod audit;
+pub mod bench;
 mod cam;
 pub mod check;
 pub mod classify;
@@ -73,6 +74,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Show the whole way in one process
     Demo(demo::Args),
+    /// Measure this machine
+    Bench(bench::Args),
 }
 
 /// Parses the command line and runs the command.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Harvest(args) => harvest::run(args, config),
         Command::Evaluate(args) => evaluate::run(args, config),
         Command::Demo(args) => demo::run(args, config),
+        Command::Bench(args) => bench::run(args, config),
     }
 }
 

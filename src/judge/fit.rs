@@ -59,7 +59,7 @@ fn calibrate(outputs: &[&Output], heads: &[String]) -> Vec<Head> {
 }
 
 fn log_odds(row: &[f32], heads: &[Head]) -> Vec<f64> {
-    heads.iter().zip(row).map(|(head, logit)| f64::from(head.scale * logit + head.offset)).collect()
+    heads.iter().zip(row).map(|(head, logit)| f64::from(head.log_odds(*logit))).collect()
 }
 
 /// The indices of the images dealt into parts by group, each with those of all the others. Groups of a label are dealt one

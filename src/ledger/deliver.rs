@@ -1,6 +1,7 @@
 //! SQL of delivering: the queues and the administrator's hand on them.
 
 use super::rows::{INSTANCE, INSTANCE_COLUMNS, instance, instance_event, millis, overlay};
+use super::stages::stages;
 use super::store::Stored;
 use super::{Attempt, DeliveryId, DeliveryJob, DeliveryState, InstanceId, LedgerError, Millis, Outcome, QueueRow};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -201,8 +202,10 @@ fn attempted_once(c: &Connection, a: &Attempt) -> Stored<()> {
         "corrected": a.corrected,
         "send_ms": millis(a.send_ms),
     });
-    if let Outcome::Retry(at) = a.outcome {
-        detail["next_at"] = json!(at);
+    match a.outcome {
+        Outcome::Delivered => detail["stages"] = stages(c, instance, a)?,
+        Outcome::Retry(at) => detail["next_at"] = json!(at),
+        Outcome::Dead => {}
     }
     instance_event(c, a.now, kind, instance, &detail)
 }

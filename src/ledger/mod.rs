@@ -23,6 +23,7 @@ mod retain;
 mod rows;
 mod schema;
 mod sqlite;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -66,9 +66,7 @@ impl SqliteStore {
             }
             schema::migrate(&mut connection, path)?;
             // 16 MiB of log between checkpoints; a log that a long reader let grow is cut back to 64 MiB.
-            connection.execute_batch(
-                "PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4096;",
-            )?;
+            connection.execute_batch("PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4096;")?;
             // SQLite syncs the file; that the folder names it is ours to sync.
             File::open(folder).and_then(|d| d.sync_all()).map_err(|e| unusable(e.to_string()))?;
         } else {

@@ -8,6 +8,7 @@
 mod network;
 mod suspects;
 
+pub use network::BATCH;
 pub use suspects::Suspects;
 
 use crate::config::Config;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// The most images that the network takes at once.
-const BATCH: usize = 8;
+pub const BATCH: usize = 8;
 
 /// The probability of each head and the milliseconds that the network took for it, or why there are none.
 pub type Answer = Result<(BTreeMap<String, f32>, f32), String>;

@@ -1,6 +1,7 @@
 //! The model card: what lies beside the weights as JSON, and its Markdown twin.
 
 use super::ModelError;
+use super::early::Early;
 use crate::preprocess::InputContract;
 use crate::verdict::Threshold;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Card {
     /// In how many orientations an image is judged (1, 2, 4 or 8; [`crate::preprocess::view`]); the outputs are averaged.
     #[serde(default = "one")]
     pub views: usize,
+    /// What was measured of judging an image in fewer orientations where its verdict is settled; nothing: it is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early: Option<Early>,
     /// The outputs in their order: one-vs-rest, each by itself.
     pub heads: Vec<Head>,
     /// Thresholds on the calibrated probability, by head: the heads that may correct a tag.
@@ -95,9 +99,14 @@ pub struct Data {
 }
 
 impl Head {
+    /// The calibrated log-odds of a logit.
+    pub fn log_odds(&self, logit: f32) -> f32 {
+        self.scale * logit + self.offset
+    }
+
     /// The calibrated probability of a logit.
     pub fn probability(&self, logit: f32) -> f32 {
-        1.0 / (1.0 + (-(self.scale * logit + self.offset)).exp())
+        1.0 / (1.0 + (-self.log_odds(logit)).exp())
     }
 }
 
@@ -129,6 +138,10 @@ impl Card {
         let [low, high] = self.input.stretch;
         demand(0.0 <= low && low < high && high <= 100.0, "input.stretch is not two rising percentiles")?;
         demand(crate::preprocess::VIEWS.contains(&self.views), "views is none of 1, 2, 4, 8")?;
+        if let Some(early) = &self.early {
+            let sane = (0.0..=1.0).contains(&early.agreement) && (1.0..=self.views as f64).contains(&early.views);
+            demand(sane, "early: agreement is not within 0 to 1, or views not within 1 to those of the card")?;
+        }
         demand(!self.heads.is_empty(), "there are no heads")?;
         let mut names = BTreeSet::new();
         for head in &self.heads {
@@ -156,7 +169,7 @@ impl Card {
             "# {}\n\n{}\n\n{}, one grey channel, {} one-vs-rest outputs. Made from `{}.json` beside it: do not edit.\n\n\
              - SHA-256 of the weights: `{}`\n- Input: {} × {} pixels, grey values between percentiles {} and {} to 0..1, \
              uniform borders {}, letterbox{}, (v − {}) / {}\n\
-             - Judged in {} orientation(s), the outputs averaged\n",
+             - Judged in {} orientation(s), the outputs averaged{}\n",
             self.name,
             self.permitted_use,
             match self.architecture {
@@ -175,6 +188,7 @@ impl Card {
             self.input.mean,
             self.input.deviation,
             self.views,
+            self.early.as_ref().map_or(String::new(), |early| format!("; {}", early.told())),
         );
         text += "\n## Regions that may correct a tag\n\n| region | accept from | excluded below |\n|---|---|---|\n";
         for (name, t) in &self.regions {

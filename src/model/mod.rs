@@ -7,6 +7,7 @@
 
 pub mod cam;
 pub mod card;
+pub mod early;
 pub mod engine;
 mod figures;
 pub mod folded;
@@ -140,7 +141,10 @@ impl Classifier {
 
     /// Calibrated probability of each head for each input.
     pub fn scores(&self, inputs: &[Vec<f32>]) -> Result<Vec<BTreeMap<String, f32>>, ModelError> {
-        let logits = self.logits(inputs)?;
+        let logits = match &self.card.early {
+            Some(early) if early.holds() => self.early_logits(inputs)?.into_iter().map(|(logits, _)| logits).collect(),
+            _ => self.logits(inputs)?,
+        };
         let mut scores = Vec::with_capacity(logits.len());
         for row in logits {
             let named = self.card.heads.iter().zip(row);
@@ -169,10 +173,22 @@ impl Classifier {
     /// The network's outputs, averaged over the card's views, in the order of the card's heads.
     pub fn logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let size = self.card.input.size;
-        views::averaged(inputs, size, self.card.views, |squares| match &self.backend {
-            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
-            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, size)),
-        })
+        views::averaged(inputs, size, self.card.views, |squares| self.logits_of(squares, size))
+    }
+
+    /// The same of as many views as the verdict needs by [`early::settled`], and how many that were.
+    pub fn early_logits(&self, inputs: &[Vec<f32>]) -> Result<Vec<(Vec<f32>, usize)>, ModelError> {
+        let (size, card) = (self.card.input.size, &self.card);
+        let settled = |logits: &[f32], views: usize| early::settled(logits, views, &card.heads, &card.regions);
+        views::until_settled(inputs, size, card.views, settled, |squares| self.logits_of(squares, size))
+    }
+
+    /// The network's outputs for squares of any side, each in the one orientation that it has: what a benchmark calls.
+    pub fn logits_of(&self, squares: &[Vec<f32>], side: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        match &self.backend {
+            Backend::Cpu(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, side)),
+            Backend::Cuda(networks) => side_by_side(squares.len(), networks, |n| n.logits(squares, side)),
+        }
     }
 }
 

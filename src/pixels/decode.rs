@@ -2,6 +2,7 @@
 
 use super::codestream::{self, Claim};
 use super::header::Image;
+use super::jpeg_lossless::{self, Decoder, LosslessError};
 use super::lut::Modality;
 use super::stored::{Layout, factor};
 use super::{PixelsError, rle, undecodable};
@@ -10,7 +11,7 @@ use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_encoding::transfer_syntax::Codec;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::borrow::Cow;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Stored values as a codec gives them.
@@ -18,7 +19,12 @@ pub(super) struct Raw {
     pub columns: usize,
     pub rows: usize,
     pub layout: Layout,
-    pub bytes: Vec<u8>,
+    /// Row by row: all of them at once, or as they are decoded.
+    pub samples: Box<dyn Read>,
+}
+
+fn whole(bytes: Vec<u8>) -> Box<dyn Read> {
+    Box::new(Cursor::new(bytes))
 }
 
 /// The fragments of the only frame, put together. Compressed pixels larger than plain ones are not believed.
@@ -67,7 +73,7 @@ pub(super) fn fragments(
 pub(super) fn decode(frame: Vec<u8>, image: &Image, wanted: usize) -> Result<Raw, PixelsError> {
     let syntax = image.syntax.as_str();
     let (columns, rows) = (image.columns, image.rows);
-    let raw = |bytes| Raw { columns, rows, layout: image.layout, bytes };
+    let raw = |bytes| Raw { columns, rows, layout: image.layout, samples: whole(bytes) };
     let claimed = |claim: Option<Claim>| checked(claim, image);
     match syntax {
         // Encapsulated Uncompressed Explicit VR Little Endian.
@@ -87,12 +93,11 @@ pub(super) fn decode(frame: Vec<u8>, image: &Image, wanted: usize) -> Result<Raw
         "1.2.840.10008.1.2.4.80" | "1.2.840.10008.1.2.4.81" if !cfg!(feature = "charls") => {
             Err(undecodable("JPEG-LS is read only by a build with the cargo feature `charls`"))
         }
-        "1.2.840.10008.1.2.4.50"
-        | "1.2.840.10008.1.2.4.51"
-        | "1.2.840.10008.1.2.4.57"
-        | "1.2.840.10008.1.2.4.70"
-        | "1.2.840.10008.1.2.4.80"
-        | "1.2.840.10008.1.2.4.81" => {
+        "1.2.840.10008.1.2.4.57" | "1.2.840.10008.1.2.4.70" => {
+            let claim = claimed(codestream::jpeg(&frame))?;
+            lossless(frame, claim, image)
+        }
+        "1.2.840.10008.1.2.4.50" | "1.2.840.10008.1.2.4.51" | "1.2.840.10008.1.2.4.80" | "1.2.840.10008.1.2.4.81" => {
             let claim = claimed(codestream::jpeg(&frame))?;
             registered(frame, claim, image)
         }
@@ -152,7 +157,7 @@ fn jpeg2000(frame: &[u8], claim: Claim, image: &Image, wanted: usize) -> Result<
                 1 => samples.iter().map(|&v| v as u8).collect(),
                 _ => samples.iter().flat_map(|&v| (v as u16).to_le_bytes()).collect(),
             };
-            Ok(Raw { columns, rows, layout, bytes })
+            Ok(Raw { columns, rows, layout, samples: whole(bytes) })
         })
     };
     let raw = match decode(reduce) {
@@ -166,6 +171,17 @@ fn jpeg2000(frame: &[u8], claim: Claim, image: &Image, wanted: usize) -> Result<
         return Err(undecodable("its codestream holds another size than its head says"));
     }
     Ok(raw)
+}
+
+/// JPEG Lossless by our decoder, in whatever other form by the library's.
+fn lossless(frame: Vec<u8>, claim: Claim, image: &Image) -> Result<Raw, PixelsError> {
+    let layout = decoded_layout(image, claim);
+    let (columns, rows) = (image.columns, image.rows);
+    if let Err(LosslessError::Other(_)) = jpeg_lossless::form(&frame) {
+        return registered(frame, claim, image);
+    }
+    let decoder = Decoder::new(frame, columns, rows).map_err(|error| undecodable(error.to_string()))?;
+    Ok(Raw { columns, rows, layout, samples: Box::new(decoder) })
 }
 
 /// By a codec of the registry.
@@ -185,7 +201,7 @@ fn registered(frame: Vec<u8>, claim: Claim, image: &Image) -> Result<Raw, Pixels
     if bytes.len() != columns * rows * layout.bytes {
         return Err(undecodable("its decompressed pixels are not as many as Rows and Columns ask for"));
     }
-    Ok(Raw { columns, rows, layout, bytes })
+    Ok(Raw { columns, rows, layout, samples: whole(bytes) })
 }
 
 /// One frame in one fragment, as the codecs of dicom-rs want to see it.

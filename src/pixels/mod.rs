@@ -3,7 +3,7 @@
 //! ```text
 //! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
-//! decode     encapsulated pixels → stored values: rle, codestream (what a codestream claims), codecs of the registry
+//! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codestream (what a codestream claims), codecs of the registry
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
 //! display    VOI LUT, window or percentiles, polarity → Plane
 //! picture    PNG and JPEG files
@@ -18,6 +18,7 @@ mod codestream;
 mod decode;
 mod display;
 mod header;
+pub mod jpeg_lossless;
 mod lut;
 mod picture;
 mod rle;
@@ -49,6 +50,8 @@ pub enum PixelsError {
 impl From<io::Error> for PixelsError {
     fn from(e: io::Error) -> PixelsError {
         PixelsError::Undecodable(match e.kind() {
+            // Of a decoder that is read from.
+            io::ErrorKind::InvalidData => e.to_string(),
             io::ErrorKind::UnexpectedEof => "the file ends before its pixels do".into(),
             _ => format!("the file cannot be read: {e}"),
         })
@@ -118,8 +121,8 @@ fn plane(mut file: File, image: header::Image, wanted: usize) -> Result<Plane, P
         Source::Fragments { offset, length } => {
             let _share = budget::share((columns * rows) as u64);
             let encoded = decode::fragments(&mut file, *offset, *length, &image)?;
-            let raw = decode::decode(encoded, &image, wanted)?;
-            average(&mut raw.bytes.as_slice(), raw.columns, raw.rows, &raw.layout)?
+            let mut raw = decode::decode(encoded, &image, wanted)?;
+            average(&mut raw.samples, raw.columns, raw.rows, &raw.layout)?
         }
     };
     display::display(reduced, voi, *inverse)

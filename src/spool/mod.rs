@@ -22,6 +22,7 @@ mod name;
 
 pub use incoming::Incoming;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -140,12 +141,36 @@ impl Spool {
     /// Removes a spooled file for good; one that is gone already is no error. Blocks for a directory sync: a file that a
     /// power cut brought back would be adopted and delivered once more.
     pub fn remove(&self, name: &str) -> Result<(), SpoolError> {
-        let path = self.path(name)?;
-        match fs::remove_file(&path) {
-            Ok(()) => sync_dir(folder_of(&path)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(SpoolError::io("remove", &path)(e)),
+        match self.remove_all(vec![name.to_owned()]).1.pop() {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
+    }
+
+    /// As [`Spool::remove`] for many files: a folder that several of them lie in is synced once. Returns the names of those
+    /// that are gone for good, and why the others are not.
+    pub fn remove_all(&self, names: Vec<String>) -> (Vec<String>, Vec<SpoolError>) {
+        let (mut gone, mut errors) = (Vec::with_capacity(names.len()), Vec::new());
+        let mut unsynced: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+        for name in names {
+            let removed = self.path(&name).and_then(|path| match fs::remove_file(&path) {
+                Ok(()) => Ok(Some(folder_of(&path).to_owned())),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(SpoolError::io("remove", &path)(e)),
+            });
+            match removed {
+                Ok(Some(folder)) => unsynced.entry(folder).or_default().push(name),
+                Ok(None) => gone.push(name),
+                Err(error) => errors.push(error),
+            }
+        }
+        for (folder, names) in unsynced {
+            match sync_dir(&folder) {
+                Ok(()) => gone.extend(names),
+                Err(error) => errors.push(error),
+            }
+        }
+        (gone, errors)
     }
 
     /// Deletes temporary files of an earlier run; returns how many. Only at start, before anything is received: it does

@@ -6,7 +6,8 @@ use crate::judge::robust::{self, Change, Robust};
 use crate::judge::{self, Judged, Output, Report};
 use crate::model::Classifier;
 use crate::model::card::Card;
-use crate::preprocess::Plane;
+use crate::model::early::Early;
+use crate::preprocess::{Plane, view};
 use rayon::prelude::*;
 
 /// How many images go through the network at once.
@@ -91,10 +92,45 @@ pub fn outputs(
     Ok(outputs)
 }
 
-/// What the network gives for planes, as in the daemon.
+/// What the network gives for planes in all orientations of the card; the daemon stops where a verdict is settled.
 fn logits(classifier: &Classifier, planes: &[Plane]) -> Result<Vec<Vec<f32>>, TrainError> {
     let inputs: Vec<Vec<f32>> = planes.par_iter().map(|plane| classifier.input(plane)).collect();
     Ok(classifier.logits(&inputs)?)
+}
+
+/// Whether verdicts are the same when an image is judged in no more orientations than they need: each image is begun with in each
+/// of the eight.
+///
+/// # Errors
+/// As [`outputs`].
+pub fn early(
+    classifier: &Classifier,
+    manifest: &Manifest,
+    judged: &[Judged],
+    progress: &Progress,
+) -> Result<Early, TrainError> {
+    const TURNS: usize = 8;
+    let card = classifier.card();
+    let (mut same, mut views) = (0, 0);
+    progress.begin("early", judged.len() as u64, 0);
+    for part in judged.chunks(BATCH) {
+        let squares = part
+            .par_iter()
+            .map(|j| Ok(classifier.input(&features::read_plane(&manifest.root.join(&j.path), &card.input)?)))
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        for turn in 0..TURNS {
+            let turned: Vec<Vec<f32>> = squares.iter().map(|s| view(s, card.input.size, TURNS, turn)).collect();
+            for (judged, (logits, took)) in part.iter().zip(classifier.early_logits(&turned)?) {
+                let called = judge::called(&judge::scores(&logits, &card.heads), &card.regions);
+                same += usize::from(called == (judged.called, judged.verdict));
+                views += took;
+            }
+        }
+        progress.advance(part.len() as u64, "");
+    }
+    progress.end();
+    let all = (judged.len() * TURNS).max(1) as f64;
+    Ok(Early { images: judged.len(), agreement: same as f64 / all, views: views as f64 / all })
 }
 
 /// How many verdicts outlast each [`Change`] of the picture, by the calibration and thresholds of `card`.

@@ -64,9 +64,7 @@ impl<'a> Validation<'a> {
             let data = copies.features.read(part).map_err(TrainError::Features)?;
             let [height, width, channels] = copies.features.shape;
             let logits = match copies.blocks {
-                Some(blocks) => {
-                    network.rest(&Maps { images: part.len(), height, width, channels, data }, blocks)?
-                }
+                Some(blocks) => network.rest(&Maps { images: part.len(), height, width, channels, data }, blocks)?,
                 None => {
                     let inputs: Vec<Vec<f32>> = data.chunks(height * width).map(<[f32]>::to_vec).collect();
                     network.logits(&inputs, height)?

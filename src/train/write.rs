@@ -49,6 +49,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         sha256: crate::model::sha256(bytes),
         input: run.recipe.input.clone(),
         views: run.recipe.views,
+        early: None,
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
         data: data(run)?,

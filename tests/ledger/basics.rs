@@ -124,6 +124,15 @@ async fn the_life_of_an_instance_a_series_and_a_study_is_told_in_order() {
     assert_eq!(told("retry").detail["next_at"], 9500);
     assert_eq!(told("delivered").detail["attempt"], 2);
     assert_eq!(told("delivered").detail["send_ms"], 7.0);
+    let stages = &told("delivered").detail["stages"];
+    let waited = (told("delivered").at - received.at) as f64 - 1.5 - 2.0 - 9.0 - 7.0;
+    let expected =
+        [("receive", 12.5), ("sync", 1.5), ("wait", waited), ("decode", 2.0), ("classify", 9.0), ("send", 7.0)];
+    assert_eq!(stages.as_object().unwrap().len(), expected.len());
+    for (stage, ms) in expected {
+        assert_eq!(stages[format!("{stage}_ms")], ms, "{stage}");
+    }
+    assert!(told("retry").detail["stages"].is_null(), "told once, when it has arrived");
 }
 
 #[tokio::test]

@@ -116,18 +116,32 @@ fn same_in_all_syntaxes(object: &Object) {
     let plain = bench.write("plain.dcm", &object.file());
     for wanted in [usize::MAX, 64] {
         let expected = read_dicom(&plain, wanted).unwrap();
-        for (tool, option) in [
-            ("dcmconv", "+ti"),
-            ("dcmconv", "+tb"),
-            ("dcmconv", "+td"),
-            ("dcmcrle", "+te"),
-            ("dcmcjpeg", "+e1"),
-            ("dcmcjpeg", "+el"),
-        ] {
-            let options: &[&str] = if tool == "dcmcrle" { &[] } else { &[option] };
-            let Some(other) = bench.dcmtk(tool, options, &plain, "other.dcm") else { return };
-            assert!(read_dicom(&other, wanted).unwrap() == expected, "{tool} {option} {wanted}");
+        let mut ways: Vec<(&str, Vec<String>)> = vec![("dcmcrle", vec![])];
+        ways.extend(["+ti", "+tb", "+td"].map(|option| ("dcmconv", vec![option.to_owned()])));
+        ways.push(("dcmcjpeg", vec!["+e1".into()]));
+        // Every predictor of JPEG Lossless.
+        ways.extend((1..=7).map(|n| ("dcmcjpeg", vec!["+el".into(), "+sv".into(), n.to_string()])));
+        for (tool, options) in ways {
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            let Some(other) = bench.dcmtk(tool, &options, &plain, "other.dcm") else { return };
+            assert!(read_dicom(&other, wanted).unwrap() == expected, "{tool} {options:?} {wanted}");
         }
+    }
+}
+
+#[test]
+fn a_point_transform_of_jpeg_lossless_is_undone_as_dcmtk_does() {
+    let mut o = Object::new(151, 133, 12, &scene(151, 133, 12));
+    o.window("2000", "3000");
+    let bench = Bench::new();
+    let plain = bench.write("plain.dcm", &o.file());
+    for (predictor, shift) in [("1", "2"), ("6", "3")] {
+        let options = ["+el", "+sv", predictor, "+pt", shift];
+        let Some(packed) = bench.dcmtk("dcmcjpeg", &options, &plain, "packed.dcm") else { return };
+        let Some(theirs) = bench.dcmtk("dcmdjpeg", &["+te"], &packed, "theirs.dcm") else { return };
+        let ours = read_dicom(&packed, usize::MAX).unwrap();
+        assert!(ours == read_dicom(&theirs, usize::MAX).unwrap(), "{options:?}");
+        assert!(ours != read_dicom(&plain, usize::MAX).unwrap(), "the low bits are gone");
     }
 }
 

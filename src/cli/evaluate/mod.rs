@@ -145,8 +145,16 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         let text = serde_json::to_string(&report).and_then(|text| serde_json::from_str(&text));
         card.metrics = text.map_err(|e| TrainError::Data(e.to_string()))?;
         card.limits = limits(&card);
+        // What was measured with other thresholds does not hold for these.
+        card.early = None;
         write_card(&args.model, &card)?;
-        Classifier::load(&args.model, DeviceChoice::Auto)?
+        let mut classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
+        if card.views > 1 {
+            card.early = Some(evaluate::early(&classifier, manifest, &images, &progress)?);
+            write_card(&args.model, &card)?;
+            classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
+        }
+        classifier
     } else {
         classifier
     };

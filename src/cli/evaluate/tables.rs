@@ -28,6 +28,9 @@ pub fn text(outcome: &Outcome) -> String {
         classifier.device_name()
     );
     text += &figures(report);
+    if let Some(early) = &classifier.card().early {
+        text += &format!("{}\n", early.told());
+    }
     for (source, report) in &report.by_source {
         text += &format!("\n── source {source}: {} images in {} groups\n\n", report.images, report.groups);
         text += &figures(report);

@@ -2,7 +2,8 @@
 
 use super::buffer::Buffer;
 use super::isa::Isa;
-use super::maps::{Band, Padded};
+use super::layer::Task;
+use super::maps::Band;
 use super::tile::{Filter, Line, Strip};
 use crate::model::ModelError;
 use crate::model::weights::Conv;
@@ -12,11 +13,14 @@ use crate::model::weights::Conv;
 pub struct Direct {
     kernel: usize,
     stride: usize,
-    from: usize,
-    to: usize,
+    /// Channels in.
+    pub from: usize,
+    /// Channels out.
+    pub to: usize,
     /// `[to / panel, kernel * kernel * from, panel]`
-    weights: Buffer<f32>,
-    bias: Buffer<f32>,
+    pub weights: Buffer<f32>,
+    /// One a channel out.
+    pub bias: Buffer<f32>,
 }
 
 /// `[rows, columns]` → `[columns / panel, rows, panel]`; the last panel is filled up with zeros.
@@ -33,6 +37,9 @@ pub fn pack(values: &[f32], columns: usize, panel: usize) -> Buffer<f32> {
 
 impl Direct {
     /// Packs a convolution of one or three by as many taps.
+    ///
+    /// # Errors
+    /// Candle's.
     pub fn new(conv: &Conv, isa: Isa) -> Result<Direct, ModelError> {
         let rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
         Ok(Direct {
@@ -46,7 +53,8 @@ impl Direct {
     }
 
     /// Computes some bands of the output, one panel of channels after the other: it stays in the cache meanwhile.
-    pub fn run(&self, isa: Isa, input: &Padded, bands: &mut [Band], shortcut: Option<&Padded>, relu: bool) {
+    pub fn run(&self, task: Task, bands: &mut [Band]) {
+        let Task { isa, input, shortcut, relu } = task;
         let panel = isa.panel();
         let depth = self.kernel * self.from;
         // The border is one wide; a kernel of one tap begins behind it.
@@ -68,6 +76,7 @@ impl Direct {
                         step: self.stride * self.from,
                         output: band.data,
                         width: self.to,
+                        onto: false,
                         shortcut,
                         line: line(row),
                         second: (row + 1 < band.count).then(|| line(row + 1)),

@@ -13,11 +13,7 @@ pub enum Level {
 
 /// Instructions that this CPU has. Made by detection only, so whoever holds one may run kernels of its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Isa {
-    level: Level,
-    /// `vpdpbusd`, at the width of the level.
-    vnni: bool,
-}
+pub struct Isa(Level);
 
 impl Isa {
     /// The best of this CPU.
@@ -27,65 +23,46 @@ impl Isa {
 
     /// What every CPU has.
     pub const fn portable() -> Isa {
-        Isa { level: Level::Portable, vnni: false }
+        Isa(Level::Portable)
     }
 
-    /// All that this CPU has, the best first: with VNNI before the same without it. Tests run each.
+    /// All that this CPU has, the best first. Tests run each.
     pub fn available() -> Vec<Isa> {
-        let levels = [Level::Avx512, Level::Avx2, Level::Portable];
-        let with_less = |isa: Isa| if isa.vnni { vec![isa, isa.without_vnni()] } else { vec![isa] };
-        levels.into_iter().filter_map(detect).flat_map(with_less).collect()
-    }
-
-    /// The same without `vpdpbusd`.
-    pub const fn without_vnni(self) -> Isa {
-        Isa { vnni: false, ..self }
+        [Level::Avx512, Level::Avx2, Level::Portable].into_iter().filter_map(detect).collect()
     }
 
     /// The family of instructions.
     pub const fn level(self) -> Level {
-        self.level
-    }
-
-    /// Whether `vpdpbusd` is there at the width of the level: AVX-512 VNNI (with BW) at 512 bits, AVX-VNNI at 256.
-    pub const fn vnni(self) -> bool {
-        self.vnni
+        self.0
     }
 
     /// Output channels that a kernel computes at once: two vectors of single-precision numbers.
     pub const fn panel(self) -> usize {
-        match self.level {
+        match self.0 {
             Level::Portable => 8,
             Level::Avx2 => 16,
             Level::Avx512 => 32,
         }
     }
 
-    /// For logs: `avx512`, `avx512+vnni`, `avx2`, `avx2+vnni` or `portable`.
+    /// `avx512`, `avx2` or `portable`.
     pub const fn name(self) -> &'static str {
-        match (self.level, self.vnni) {
-            (Level::Avx512, false) => "avx512",
-            (Level::Avx512, true) => "avx512+vnni",
-            (Level::Avx2, false) => "avx2",
-            (Level::Avx2, true) => "avx2+vnni",
-            (Level::Portable, _) => "portable",
+        match self.0 {
+            Level::Avx512 => "avx512",
+            Level::Avx2 => "avx2",
+            Level::Portable => "portable",
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 fn detect(level: Level) -> Option<Isa> {
-    let vnni = match level {
-        Level::Avx512 if is_x86_feature_detected!("avx512f") => {
-            is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
-        }
-        Level::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => {
-            is_x86_feature_detected!("avxvnni")
-        }
-        Level::Portable => false,
-        _ => return None,
+    let there = match level {
+        Level::Avx512 => is_x86_feature_detected!("avx512f"),
+        Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        Level::Portable => true,
     };
-    Some(Isa { level, vnni })
+    there.then_some(Isa(level))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -102,9 +79,6 @@ mod tests {
         let all = Isa::available();
         assert_eq!(all.first(), Some(&Isa::best()));
         assert_eq!(all.last(), Some(&Isa::portable()));
-        assert!(all.is_sorted_by_key(|isa| (std::cmp::Reverse(isa.level()), !isa.vnni())), "{all:?}");
-        let mut names: Vec<_> = all.iter().map(|isa| isa.name()).collect();
-        names.dedup();
-        assert_eq!(names.len(), all.len());
+        assert!(all.windows(2).all(|two| two[0].level() > two[1].level()), "{all:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! | [`isa`] | what the CPU has |
 //! | `simd` | vectors, for each level of instructions; kernels are written once over them |
 //! | `tile`, `transform`, `pool` | the kernels: matrix product, Winograd's transforms, max pool |
-//! | `direct`, `winograd`, `stem` | convolutions, made of kernels |
+//! | `direct`, `winograd`, `deep`, `stem` | convolutions, made of kernels |
 //! | `layer`, `space` | which way a convolution takes; threads; memory |
 //! | `buffer`, `maps` | aligned memory, feature maps with a border of zeros |
 //! | [`int8`] | kernels in whole numbers; no network is made of them yet |
@@ -14,11 +14,15 @@
 //! registers. Kernels are packed once, when the network is made; maps lie in memory that is kept. A batch is cut into parts of a
 //! few images, and each thread takes parts through the whole network; fewer images than threads share each layer's rows.
 //!
-//! Unsafe code is in the kernels and `simd` alone. Each kernel checks its slices before it goes through them by pointer.
-//! Miri runs the portable path: `cargo +nightly miri test --lib engine`. All paths run under AddressSanitizer:
-//! `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --lib --target x86_64-unknown-linux-gnu engine`.
+//! Unsafe code is in the kernels and `simd` alone. Each kernel checks its slices before it goes through them by pointer. The
+//! unit tests compare each way of convolving with the definition on small maps, for whatever finds faults of memory:
+//! - Miri, the portable path: `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib engine`;
+//! - valgrind, without AVX-512: `cargo test --lib --no-run`, then `valgrind --error-exitcode=1` before the binary's name, and
+//!   `engine` behind it;
+//! - AddressSanitizer, all paths (not run yet): `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target x86_64-unknown-linux-gnu --lib engine`.
 
 pub mod buffer;
+mod deep;
 mod direct;
 pub mod int8;
 pub mod isa;
@@ -83,9 +87,9 @@ struct Block {
     beside: Option<Layer>,
 }
 
-/// About how many pixels of grey images a thread takes through the network at once: four images of 224 × 224. More of them
+/// About how many pixels of grey images a thread takes through the network at once: eight images of 224 × 224. More of them
 /// share each read of the kernels, fewer stay in the cache.
-const PART_PIXELS: usize = 4 * 224 * 224;
+const PART_PIXELS: usize = 8 * 224 * 224;
 
 impl Network {
     /// Puts the network together from its tensors, for this CPU.
@@ -225,12 +229,18 @@ impl Network {
         let scale =
             block.map_or(1, |block| 16 * BLOCKS[..block].iter().map(|b| b.stride * b.stride).product::<usize>());
         let most = (PART_PIXELS / (side[0] * side[1] * scale).max(1)).max(1);
-        let (each, threads) = if images < all { (images.max(1), all) } else { (most.min(images.div_ceil(all)), 1) };
+        let (each, threads) = if images < all {
+            (images.max(1), all)
+        } else {
+            // As many parts for each thread.
+            (images.div_ceil(images.div_ceil(most).next_multiple_of(all)), 1)
+        };
         let parts = (0..images).into_par_iter().step_by(each).with_max_len(1);
         parts
             .map(|first| {
                 let range = first..(first + each).min(images);
-                let mut space = self.spaces.take(Shape { images: range.len(), side, block, threads }, &self.packed);
+                let mut space =
+                    self.spaces.take(Shape { images: range.len(), side, block, threads }, self.isa, &self.packed);
                 let result = work(&mut space, range);
                 self.spaces.put(space);
                 result

@@ -1,7 +1,7 @@
 //! The memory that a part of a batch passes through, kept for the next one.
 
 use super::isa::Isa;
-use super::layer::{Layer, Scratch, in_bands};
+use super::layer::{Layer, Scratch, Task, in_bands};
 use super::maps::{Band, Padded};
 use super::stem::{Stem, StemScratch, halved};
 use super::{Maps, Packed};
@@ -51,14 +51,14 @@ pub struct Spaces(Mutex<Vec<Space>>);
 
 impl Spaces {
     /// A space of this shape, with its borders at zero.
-    pub fn take(&self, shape: Shape, network: &Packed) -> Space {
+    pub fn take(&self, shape: Shape, isa: Isa, network: &Packed) -> Space {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle.iter().position(|space| space.shape == shape);
         match found {
             Some(found) => idle.swap_remove(found),
             None => {
                 drop(idle);
-                Space::new(shape, network)
+                Space::new(shape, isa, network)
             }
         }
     }
@@ -73,16 +73,20 @@ impl Spaces {
     }
 }
 
+/// The stage whose maps a block takes: a stage's first block those of the stage before.
+fn stage_before(block: usize) -> usize {
+    block.saturating_sub(1) / DEPTH
+}
+
 impl Space {
-    fn new(shape: Shape, network: &Packed) -> Space {
+    fn new(shape: Shape, isa: Isa, network: &Packed) -> Space {
         let Shape { images, side, block, threads } = shape;
         let [mut height, mut width] = match block {
             None => side.map(|n| halved(halved(n))),
             Some(_) => side,
         };
         let block = block.unwrap_or(0);
-        // A stage's first block takes the maps of the stage before.
-        let first = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let first = stage_before(block);
         let mut tiles = 0;
         let mut stages: [Stage; STAGES] = Default::default();
         for (i, stage) in stages.iter_mut().enumerate().skip(first) {
@@ -92,7 +96,7 @@ impl Space {
             let zeros = || Padded::zeros(images, height, width, BLOCKS[i * DEPTH].to);
             *stage = Stage { outer: [zeros(), zeros()], inner: zeros() };
             let layers = network.blocks[i * DEPTH..(i + 1) * DEPTH].iter().flat_map(|b| [&b.conv1, &b.conv2]);
-            tiles = layers.map(|layer| layer.tiles(images, height, width)).fold(tiles, usize::max);
+            tiles = layers.map(|layer| layer.tiles(isa, images, height, width)).fold(tiles, usize::max);
         }
         let scratch = (0..threads).map(|_| Scratch {
             stem: if shape.block.is_none() { StemScratch::new(side[0], side[1]) } else { StemScratch::default() },
@@ -105,7 +109,7 @@ impl Space {
     pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
         let side = self.shape.side;
         self.at = (0, 0);
-        in_bands(&mut self.stages[0].outer[0], &mut self.scratch, |bands: &mut [Band], scratch| {
+        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
             for band in bands {
                 let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
                 stem.run(isa, image, side, band, &mut scratch.stem);
@@ -116,7 +120,7 @@ impl Space {
     /// Maps before the block of [`Shape::block`].
     pub fn load(&mut self, maps: &Maps, first_image: usize) {
         let block = self.shape.block.unwrap_or(0);
-        let stage = if block % DEPTH == 0 && block > 0 { block / DEPTH - 1 } else { block / DEPTH };
+        let stage = stage_before(block);
         self.at = (stage, 0);
         let values = maps.height * maps.width * maps.channels;
         self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);
@@ -131,15 +135,15 @@ impl Space {
         match (beside, before.last()) {
             (Some(beside), Some(before)) => {
                 let input = &before.outer[self.at.1];
-                conv1.run(isa, input, inner, None, true, scratch);
-                beside.run(isa, input, b, None, false, scratch);
-                conv2.run(isa, inner, a, Some(b), true, scratch);
+                conv1.run(Task { isa, input, shortcut: None, relu: true }, inner, scratch);
+                beside.run(Task { isa, input, shortcut: None, relu: false }, b, scratch);
+                conv2.run(Task { isa, input: inner, shortcut: Some(b), relu: true }, a, scratch);
                 self.at = (stage, 0);
             }
             _ => {
                 let (input, output) = if self.at.1 == 0 { (a, b) } else { (b, a) };
-                conv1.run(isa, input, inner, None, true, scratch);
-                conv2.run(isa, inner, output, Some(input), true, scratch);
+                conv1.run(Task { isa, input, shortcut: None, relu: true }, inner, scratch);
+                conv2.run(Task { isa, input: inner, shortcut: Some(input), relu: true }, output, scratch);
                 self.at = (stage, 1 - self.at.1);
             }
         }

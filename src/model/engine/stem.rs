@@ -136,6 +136,7 @@ impl Stem {
                 step: 2,
                 output: &mut scratch.rows,
                 width: CHANNELS,
+                onto: false,
                 shortcut: None,
                 line: line(0),
                 second: (lines == 2).then(|| line(1)),

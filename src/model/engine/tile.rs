@@ -3,7 +3,8 @@
 //! A tile is two groups of up to [`Simd::ROWS`] output pixels by a panel of output channels (two vectors). The pixels of a
 //! group are equally far apart, so a few registers address them all. The groups lie in two lines of pixels, or in one,
 //! where they may overlap: what both write is the same.
-#![allow(unsafe_code)]
+// Loops over rows, columns and lanes are unrolled: plain indices keep the sums in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::isa::Isa;
 use super::simd::{self, Kernel, Simd};
@@ -46,6 +47,8 @@ pub struct Strip<'a> {
     pub output: &'a mut [f32],
     /// Output values from a pixel's panel to its neighbour's.
     pub width: usize,
+    /// Whether results are added to what the output holds.
+    pub onto: bool,
     /// Added to the results, at the same places as the output; where it is.
     pub shortcut: Option<&'a [f32]>,
     /// The first line.
@@ -150,28 +153,44 @@ impl Strip<'_> {
                         for group in 0..GROUPS {
                             for row in 0..ROWS {
                                 let x = simd.splat(*at[group].add(away[row] + u));
-                                let sum = &mut sums[group][row];
-                                *sum = [simd.mul_add(x, w[0], sum[0]), simd.mul_add(x, w[1], sum[1])];
+                                for half in 0..2 {
+                                    sums[group][row][half] = simd.mul_add(x, w[half], sums[group][row][half]);
+                                }
                             }
                         }
                     }
                     at = [at[0].add(2), at[1].add(2)];
                 }
             }
-            for half in 0..2 {
-                let lane = half * S::LANES;
-                let bias = if bias.is_empty() { simd.splat(0.0) } else { simd.load(bias.as_ptr().add(lane)) };
+            if !bias.is_empty() {
+                let bias = [simd.load(bias.as_ptr()), simd.load(bias.as_ptr().add(S::LANES))];
                 for group in 0..GROUPS {
                     for row in 0..ROWS {
-                        let to = lines[group].to + row * width + lane;
-                        let mut v = simd.add(sums[group][row][half], bias);
-                        if let Some(shortcut) = self.shortcut {
-                            v = simd.add(v, simd.load(shortcut.as_ptr().add(to)));
+                        for half in 0..2 {
+                            sums[group][row][half] = simd.add(sums[group][row][half], bias[half]);
                         }
-                        if relu {
-                            v = simd.max(v, simd.splat(0.0));
+                    }
+                }
+            }
+            for beside in
+                [self.onto.then_some(self.output.as_ptr()), self.shortcut.map(<[f32]>::as_ptr)].into_iter().flatten()
+            {
+                for group in 0..GROUPS {
+                    let from = beside.add(lines[group].to);
+                    for row in 0..ROWS {
+                        for half in 0..2 {
+                            let beside = simd.load(from.add(row * width + half * S::LANES));
+                            sums[group][row][half] = simd.add(sums[group][row][half], beside);
                         }
-                        simd.store(self.output.as_mut_ptr().add(to), v);
+                    }
+                }
+            }
+            let least = simd.splat(if relu { 0.0 } else { f32::NEG_INFINITY });
+            for group in 0..GROUPS {
+                let to = self.output.as_mut_ptr().add(lines[group].to);
+                for row in 0..ROWS {
+                    for half in 0..2 {
+                        simd.store(to.add(row * width + half * S::LANES), simd.max(sums[group][row][half], least));
                     }
                 }
             }
@@ -210,6 +229,7 @@ mod tests {
                         step,
                         output: &mut output,
                         width,
+                        onto: false,
                         shortcut,
                         line: Line { from: 5, to: 1 },
                         second: (lines == 2).then_some(Line { from: 6, to: 1 + count * width }),
@@ -245,6 +265,7 @@ mod tests {
             step: 2,
             output: &mut vec![0.0; 3 * isa.panel()],
             width: isa.panel(),
+            onto: false,
             shortcut: None,
             line: Line { from: 0, to: 0 },
             second: None,

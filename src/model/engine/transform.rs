@@ -1,5 +1,7 @@
-//! The transforms of Winograd's F(4×4, 3×3) for one tile, over all channels: `Bᵀ d B` and `Aᵀ m A` of Lavin and Gray.
-#![allow(unsafe_code)]
+//! The transforms of Winograd's F(4×4, 3×3): `Bᵀ d B` and `Aᵀ m A` of Lavin and Gray for one tile, over all channels; `G g Gᵀ` for
+//! a piece of a kernel.
+// Loops over rows, columns and lanes are unrolled: plain indices keep the sums in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::isa::Isa;
 use super::simd::{self, Kernel, Simd};
@@ -48,6 +50,20 @@ pub struct Back<'a> {
     pub relu: bool,
 }
 
+/// Kernels of 3×3 taps → 36 values each.
+pub struct Kernels<'a> {
+    /// Nine taps.
+    pub input: &'a [f32],
+    /// Values from a tap to the next.
+    pub tap: usize,
+    /// How many kernels.
+    pub count: usize,
+    /// Where the transforms go.
+    pub output: &'a mut [f32],
+    /// Values from a point to the next.
+    pub plane: usize,
+}
+
 impl There<'_> {
     /// Computes it.
     ///
@@ -63,6 +79,16 @@ impl Back<'_> {
     ///
     /// # Panics
     /// The tile does not lie within its slices.
+    pub fn compute(self, isa: Isa) {
+        simd::run(isa, self);
+    }
+}
+
+impl Kernels<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// The kernels do not lie within their slices.
     pub fn compute(self, isa: Isa) {
         simd::run(isa, self);
     }
@@ -158,6 +184,55 @@ impl Kernel for Back<'_> {
             }
         }
     }
+}
+
+impl Kernel for Kernels<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Kernels { input, tap, count, output, plane } = self;
+        assert!(8 * tap + count <= input.len() && 35 * plane + count <= output.len(), "kernels outside their slices");
+        assert!(count.is_multiple_of(S::LANES), "kernels do not fill vectors");
+        for at in (0..count).step_by(S::LANES) {
+            let mut half = [[simd.splat(0.0); 3]; 6];
+            // SAFETY: `at` and the lanes behind it are less than `count`, so with taps less than 9 these places lie in the
+            // input, and with points less than 36 in the output.
+            unsafe {
+                let from = input.as_ptr().add(at);
+                for column in 0..3 {
+                    let taps = [0, 3, 6].map(|row| simd.load(from.add((row + column) * tap)));
+                    let there = kernel(simd, taps);
+                    for row in 0..6 {
+                        half[row][column] = there[row];
+                    }
+                }
+                let to = output.as_mut_ptr().add(at);
+                for row in 0..6 {
+                    let there = kernel(simd, half[row]);
+                    for column in 0..6 {
+                        simd.store(to.add((row * 6 + column) * plane), there[column]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G g`
+#[inline(always)]
+fn kernel<S: Simd>(simd: S, g: [S::V; 3]) -> [S::V; 6] {
+    let [quarter, sixth, twelfth, small] = [1.0 / 4.0, 1.0 / 6.0, 1.0 / 12.0, 1.0 / 24.0].map(|v| simd.splat(v));
+    let middle = simd.mul(sixth, g[1]);
+    let outer = simd.mul(simd.splat(-1.0 / 6.0), simd.add(g[0], g[2]));
+    let inner = simd.mul(twelfth, g[1]);
+    let mixed = simd.mul_add(small, g[0], simd.mul(sixth, g[2]));
+    [
+        simd.mul(quarter, g[0]),
+        simd.sub(outer, middle),
+        simd.add(outer, middle),
+        simd.add(mixed, inner),
+        simd.sub(mixed, inner),
+        g[2],
+    ]
 }
 
 /// `Bᵀ d`

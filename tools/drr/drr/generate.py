@@ -12,7 +12,8 @@ import cv2
 
 REGIONS = ['SHOULDER', 'ELBOW', 'HAND', 'PELVIS', 'KNEE', 'FOOT', 'ANKLE', 'LOWERLEG', 'FEMUR', 'HIP', 'FOREARM', 'WRIST', 'FINGER', 'HUMERUS',
            'CLAVICLE', 'CHEST', 'ABDOMEN', 'SKULL', 'CSPINE', 'TSPINE', 'LSPINE']
-FRAMINGS = ['PELVIS_CLOSE', 'FOOT_TOES', 'KNEE_LONG']
+FRAMINGS = ['PELVIS_CLOSE', 'PELVIS_WIDE', 'FOOT_TOES', 'KNEE_LONG', 'KNEE_FEMUR'] + [
+    r + '_METAL' for r in ('KNEE', 'PELVIS', 'HIP', 'ELBOW', 'FEMUR', 'LOWERLEG', 'ANKLE', 'SHOULDER', 'HUMERUS', 'WRIST', 'FOREARM')]
 COLUMNS = 'path\tregion\tview\tpose_seed\tage_class\tmesh_source\tlicence\n'
 SOURCES = {'myo': ('MyoHub/myo_sim', 'Apache-2.0'), 'osim': ('opensim-org/opensim-models', 'CC BY 3.0')}
 W = None

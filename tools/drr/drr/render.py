@@ -2,6 +2,7 @@
 import numpy as np, cv2
 from .raster import splat, tube
 from .scene import norm, U, rot
+from .implants import layer
 
 FONT = [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX]
 G = lambda im, s: cv2.GaussianBlur(im, (0, 0), s) if s > .2 else im
@@ -28,6 +29,7 @@ def project(w, sc, r, npx=320):
     sod = U(r, .85, 1.4); S = sc['target'] - d * sod; f = px * sod; cx, cy = W / 2, H / 2
     out = np.zeros((H, W), np.float32); cort = out.copy(); trab = out.copy()
     cam = lambda v: np.ascontiguousarray(((v - S) @ C.T), dtype=np.float32)
+    shadows = {}
     for key, R, t, s in sc['bones']:
         for pair in w.surf(key, sc['child']):
             bo = np.zeros((H, W), np.float32); bi = bo
@@ -46,6 +48,7 @@ def project(w, sc, r, npx=320):
                 u = cam(((u - cen) * s + cen) @ R.T + t)
                 splat(u, fi, f, f, cx, cy, ibone); ibone = np.clip(ibone * (np.sign(ibone.sum()) or 1.), 0, bo)
             cort += bo - ibone
+            if sc['implant']: shadows[key] = shadows.get(key, 0) + bo
             if 'skull' in key or 'jaw' in key: trab += 0 * ibone
             else: trab += ibone
     cort *= sc['size'] ** .3; trab *= sc['size'] ** .3
@@ -85,11 +88,16 @@ def project(w, sc, r, npx=320):
             blob = G(blob, .35 * s + .5) * (1 + .5 * noise(r, H, W, max(3, s * .5)))
             air += np.clip(blob, 0, 1.3) * r.uniform(.01, .04)
         air = np.clip(air, 0, soft * .6)
+    met = np.zeros((H, W), np.float32)
+    if sc['implant']:
+        seen = {k: cam(np.asarray(p)[None])[0] for k, p in sc['joints'].items()}
+        met = layer(r, sc, {k: np.array([f * v[0] / v[2] + cx, f * v[1] / v[2] + cy]) for k, v in seen.items()}, shadows, px, (H, W))
     # anatomical variety: one smooth elastic warp and an anisotropic stretch of all layers
     amp = U(r, 0, .022) * min(H, W); gx, gy = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32))
     sx, sy = 1 + r.normal(0, .04), 1 + r.normal(0, .04)
     mx = (gx - W / 2) * sx + W / 2 + amp * noise(r, H, W, max(H, W) / 3.5); my = (gy - H / 2) * sy + H / 2 + amp * noise(r, H, W, max(H, W) / 3.5)
     soft, cort, trab, air = (cv2.remap(np.ascontiguousarray(q, dtype=np.float32), mx.astype(np.float32), my.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for q in (soft, cort, trab, air))
+    sc['metal'] = cv2.remap(met, mx.astype(np.float32), my.astype(np.float32), cv2.INTER_LINEAR)
     return soft, cort, trab, air, px
 
 
@@ -119,6 +127,7 @@ def form(soft, cort, trab, air, px, sc, r):
     A = mu_s * np.maximum(0, soft - air) + (mu_c - mu_s) * cort + (mu_t - mu_s) * trab
     ext = np.zeros_like(A)
     if r.rand() < .07: ext += metal(r, sc, H, W, px, cort + trab) * U(r, 1, 4)
+    if sc['implant']: ext += sc['metal'] * U(r, 1.5, 5)
     if r.rand() < .06:      # cast / splint: even veil with weave
         ext += G((soft > .004).astype(np.float32), .006 * px) * U(r, .1, .4) * (1 + .2 * noise(r, H, W, 5) + .1 * noise(r, H, W, 2))
     I = .55 * np.exp(-A * .85 - ext) + .45 * np.exp(-A * 1.2 - ext)

@@ -80,10 +80,11 @@ def leg_tubes(B, s, f):
 
 
 def build(w, region, r):
-    """random scene of a region, or of one of its framings (PELVIS_CLOSE, FOOT_TOES, KNEE_LONG); r: numpy RandomState"""
+    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, REGION_METAL); r: numpy
+    RandomState"""
     region, _, framing = region.partition('_')
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
-    fat = U(r, .85, 1.25); sc = dict(region=region, child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
+    fat = U(r, .85, 1.25); sc = dict(region=region, implant=framing == 'METAL', child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
     view = 'AP'
     if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE'):
@@ -113,6 +114,8 @@ def build(w, region, r):
             sc['gas'] = 1
         else: sc['tubes'] += leg_tubes(B, 'r', fat)
         hip, kn, an = B['femur_r'], B['tibia_r'], B['talus_r']
+        sc['joints'] = dict(hip=hip, knee=kn, ankle=an)
+        if region in ('PELVIS', 'HIP'): sc['joints'].update(hip_l=B['femur_l'], knee_l=B['tibia_l'])
         if region == 'PELVIS':
             tgt = .5 * (B['femur_r'] + B['femur_l']) + up * U(r, -.01, .065) + left * U(r, -.02, .02)
             v = r.rand()
@@ -122,6 +125,7 @@ def build(w, region, r):
             elif v < .24: turn = np.deg2rad(U(r, 25, 45)) * r.choice([-1, 1]); view = 'judet'
             elif frog: view = 'frog'
             d = rot(up, turn) @ rot(left, tilt) @ (-fwd); sc.update(fov=U(r, .33, .46), aspect=U(r, .72, 1.05))
+            if framing == 'WIDE': tgt = tgt + up * U(r, .0, .07); sc.update(fov=U(r, .4, .54), aspect=U(r, .8, 1.15)); sc['gas'] = 2
             if framing == 'CLOSE': tgt = tgt + up * U(r, .0, .03); sc.update(fov=U(r, .25, .36), aspect=U(r, .7, 1.0))
         elif region == 'HIP':
             tgt = hip + up * U(r, -.04, .02) + left * U(r, -.01, .03); d = rot(up, J(8)) @ rot(left, J(6)) @ (-fwd); sc.update(fov=U(r, .17, .27), aspect=U(r, .9, 1.3))
@@ -154,8 +158,9 @@ def build(w, region, r):
                 f = U(r, .12, .32)
                 if framing == 'LONG': f = U(r, .26, .42); tgt = tgt + ax * U(r, -.06, .1)
                 sc.update(fov=f, aspect=U(r, 1.0, 1.7) if f < .2 else U(r, 1.2, 1.9))
+                if framing == 'FEMUR': f = U(r, .34, .54); tgt = kn + ax * f * U(r, .12, .3) + side * U(r, -.012, .012); sc.update(fov=f, aspect=U(r, 1.3, 2.2))
                 sc['fovh'] = True
-                if not lat and r.rand() < .18 and f > .2:   # both knees
+                if framing != 'FEMUR' and not lat and r.rand() < .18 and f > .2:   # both knees
                     bones, B = w.leg_scene(q, child, LEGS); sc['tubes'] += leg_tubes(B, 'l', fat)
                     tgt = .5 * (B['tibia_r'] + B['tibia_l']); sc.update(fov=U(r, .32, .42), aspect=U(r, .5, .9)); sc['fovh'] = False; view = 'bilateral AP'
             elif region == 'FEMUR': tgt = kn + (hip - kn) * U(r, .4, .62); sc.update(fov=U(r, .34, .42), aspect=U(r, 1.8, 2.6), fovh=True)
@@ -213,6 +218,7 @@ def build(w, region, r):
         bones, B, (TR, tt) = w.arm_scene(q, child, want, thorax)
         up = np.array([0, 0, 1.]); fwd = np.array([0, -1., 0]); left = np.array([1., 0, 0])
         sh, el, wr = B['humerus'], B['ulna'], B['lunate']
+        sc['joints'] = dict(shoulder=sh, elbow=el, wrist=wr)
         L = lambda p, k, u: p + (k - p) * u
         R = np.array([.055, .058, .048, .042, .043, .042, .03, .028]) * fat
         sc['tubes'] = [(np.array([sh + .01 * up, L(sh, el, .2), L(sh, el, .6), L(sh, el, .95), L(el, wr, .06), L(el, wr, .25), L(el, wr, .8), L(el, wr, 1)]), np.c_[R, R])]

@@ -1,0 +1,54 @@
+//! radroute's row of `engine.sh`: images a second of the CPU engine, asked for line by line, so that it takes turns with others.
+//!
+//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`). Each line of standard input, `side batch seconds file`
+//! (the file holds the images, single precision, row after row), is answered by a JSON object: `images_per_s`, the median over
+//! the seconds, and `logits`.
+
+use radroute::model::engine::Network;
+use radroute::model::engine::isa::Isa;
+use radroute::model::folded::Folded;
+use radroute::model::weights::Weights;
+use std::error::Error;
+use std::io::BufRead;
+use std::path::Path;
+use std::time::Instant;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [weights, threads, instructions] = &arguments[..] else {
+        return Err("arguments: weights, threads, instructions".into());
+    };
+    rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
+    let isa = match instructions.as_str() {
+        "best" => Isa::best(),
+        name => {
+            Isa::available().into_iter().find(|isa| isa.name() == name).ok_or("this CPU has no such instructions")?
+        }
+    };
+    let weights = Weights::read(Path::new(weights))?;
+    let heads = weights.tensors().get("fc.bias").ok_or("no fc.bias")?.data.len();
+    let network = Network::with(&Folded::new(&weights, heads)?, isa)?;
+    for line in std::io::stdin().lock().lines() {
+        println!("{}", answer(&network, &line?)?);
+    }
+    Ok(())
+}
+
+fn answer(network: &Network, line: &str) -> Result<serde_json::Value, Box<dyn Error>> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [side, batch, seconds, file] = words[..] else { return Err("a line: side batch seconds file".into()) };
+    let (side, batch, seconds): (usize, usize, f64) = (side.parse()?, batch.parse()?, seconds.parse()?);
+    let bytes = std::fs::read(file)?;
+    let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let images: Vec<Vec<f32>> = values.chunks(side * side).take(batch).map(<[f32]>::to_vec).collect();
+    let logits = network.logits(&images, side)?;
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed().as_secs_f64() < seconds || times.len() < 3 {
+        let one = Instant::now();
+        network.logits(&images, side)?;
+        times.push(one.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(serde_json::json!({ "images_per_s": images.len() as f64 / times[times.len() / 2], "logits": logits }))
+}

@@ -1,0 +1,133 @@
+"""The servers under test, each in a process group of its own."""
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def tool(name):
+    """A tool of the system's packages: other things of the same name may come first on PATH."""
+    for folder in ("/usr/bin", "/usr/sbin", "/usr/local/bin"):
+        if os.access(f"{folder}/{name}", os.X_OK):
+            return f"{folder}/{name}"
+    raise SystemExit(f"{name} is not installed")
+
+
+class Node:
+    """A server with a folder of its own; `with` it."""
+
+    ae = "ANY"
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.port = free_port()
+
+    def command(self):
+        raise NotImplementedError
+
+    def ready(self):
+        """It listens."""
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __enter__(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        command = self.command()
+        self.log = open(self.folder / "log", "wb")
+        self.process = subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=self.log, stderr=self.log, start_new_session=True
+        )
+        began = time.monotonic()
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() - began > 60:
+                raise SystemExit(f"{command[0]} does not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_):
+        try:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait(20)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+        finally:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.wait()
+            self.log.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Storescp(Node):
+    """dcmtk's storescp, a process for each association, writing what it reads as it comes."""
+
+    ae = "STORESCP"
+
+    def __init__(self, folder, pdu=None):
+        super().__init__(folder)
+        self.pdu = pdu
+
+    def command(self):
+        pdu = ["-pdu", str(self.pdu)] if self.pdu else []
+        out = self.folder / "out"
+        out.mkdir()
+        return [tool("storescp"), "--fork", "+B", "+xa", *pdu, "-aet", self.ae, "-od", str(out), str(self.port)]
+
+    def stored(self):
+        return sum(1 for _ in os.scandir(self.folder / "out"))
+
+
+class Radroute(Node):
+    """`radroute serve`. `to`: the port of the destination, if it has one; `tables`: more lines of configuration."""
+
+    ae = "RADROUTE"
+
+    def __init__(self, folder, to=None, classify="", tables="", destination=""):
+        super().__init__(folder)
+        self.to, self.classify, self.tables, self.destination = to, classify, tables, destination
+
+    def command(self):
+        root = pathlib.Path(__file__).parents[3]
+        config = f"""
+[node]
+ae_title = "{self.ae}"
+state_dir = "{self.folder}/state"
+[listen]
+address = "127.0.0.1:{self.port}"
+max_associations = 80
+max_associations_per_peer = 80
+[limits]
+min_free_disk = "1 MiB"
+[classify]
+model = "{root}/weights/radroute.safetensors"
+{self.classify}
+[log]
+format = "json"
+{self.tables}
+"""
+        if self.to:
+            config += f"""
+[[destination]]
+name = "sink"
+ae_title = "SINK"
+address = "127.0.0.1:{self.to}"
+{self.destination}
+[routing]
+default = ["sink"]
+"""
+        (self.folder / "config.toml").write_text(config)
+        return [os.environ["RADROUTE"], "serve", "--config", str(self.folder / "config.toml")]
