@@ -54,6 +54,8 @@ pub enum ModelError {
     Cuda(String),
     #[error("an input of {found} values does not fit {size}")]
     Input { found: usize, size: usize },
+    #[error("{found} steps of 8-bit maps are given, {wanted} are needed")]
+    Steps { found: usize, wanted: usize },
     #[error("the network gave a score that is not finite; the weights are damaged")]
     NotFinite,
     #[error("a result did not come back in single precision on the CPU")]
