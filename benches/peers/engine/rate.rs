@@ -1,11 +1,13 @@
 //! radroute's row of `engine.sh`: images a second of the CPU engine, asked for line by line, so that it takes turns with others.
 //!
-//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`). Each line of standard input, `side batch seconds file`
+//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`); for whole numbers also a file of images and their side, which
+//! the steps are taken from. Each line of standard input, `side batch seconds file`
 //! (the file holds the images, single precision, row after row), is answered by a JSON object: `images_per_s`, the median over
 //! the seconds, and `logits`.
 
-use radroute::model::engine::Network;
+use radroute::model::engine::int8::range::Ranges;
 use radroute::model::engine::isa::Isa;
+use radroute::model::engine::{Network, Value};
 use radroute::model::folded::Folded;
 use radroute::model::weights::Weights;
 use std::error::Error;
@@ -15,7 +17,7 @@ use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [weights, threads, instructions] = &arguments[..] else {
+    let [weights, threads, instructions, calibration @ ..] = &arguments[..] else {
         return Err("arguments: weights, threads, instructions".into());
     };
     rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
@@ -27,20 +29,41 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let weights = Weights::read(Path::new(weights))?;
     let heads = weights.tensors().get("fc.bias").ok_or("no fc.bias")?.data.len();
-    let network = Network::with(&Folded::new(&weights, heads)?, isa)?;
+    let folded = Folded::new(&weights, heads)?;
+    let network = Network::with(&folded, isa)?;
+    match calibration {
+        [file, side] => {
+            let side = side.parse()?;
+            let images = images(file, side)?;
+            let mut ranges = Ranges::default();
+            ranges.watch(&network, &images, side)?;
+            let most = |sign: f32| images.iter().flatten().fold(0.0, |most: f32, v| most.max(sign * v));
+            serve(&Network::quantised(&folded, [-most(-1.0), most(1.0)], &ranges.steps(1.0), isa)?)
+        }
+        _ => serve(&network),
+    }
+}
+
+fn serve<T: Value>(network: &Network<T>) -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lock().lines() {
-        println!("{}", answer(&network, &line?)?);
+        println!("{}", answer(network, &line?)?);
     }
     Ok(())
 }
 
-fn answer(network: &Network, line: &str) -> Result<serde_json::Value, Box<dyn Error>> {
+/// The squares of a file.
+fn images(file: &str, side: usize) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
+    let bytes = std::fs::read(file)?;
+    let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok(values.chunks_exact(side * side).map(<[f32]>::to_vec).collect())
+}
+
+fn answer<T: Value>(network: &Network<T>, line: &str) -> Result<serde_json::Value, Box<dyn Error>> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [side, batch, seconds, file] = words[..] else { return Err("a line: side batch seconds file".into()) };
     let (side, batch, seconds): (usize, usize, f64) = (side.parse()?, batch.parse()?, seconds.parse()?);
-    let bytes = std::fs::read(file)?;
-    let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let images: Vec<Vec<f32>> = values.chunks(side * side).take(batch).map(<[f32]>::to_vec).collect();
+    let mut images = images(file, side)?;
+    images.truncate(batch);
     let logits = network.logits(&images, side)?;
     let mut times = Vec::new();
     let begun = Instant::now();

@@ -155,6 +155,15 @@ impl Strip<'_> {
                         at = [at[0].add(4), at[1].add(4)];
                     }
                 }
+                // Once in memory, whatever the loops below make of their places.
+                let mut done = [[[dot.splat(0); 2]; ROWS]; GROUPS];
+                for group in 0..GROUPS {
+                    for row in 0..ROWS {
+                        for half in 0..2 {
+                            done[group][row][half] = sums[group][row][half];
+                        }
+                    }
+                }
                 for half in 0..2 {
                     let lane = channel + half * D::LANES;
                     let (by, bias) = (multiplier.as_ptr().add(lane), bias.as_ptr().add(lane));
@@ -162,7 +171,7 @@ impl Strip<'_> {
                         for row in 0..ROWS {
                             let to = lines[group].to + row * width + lane;
                             let beside = self.shortcut.map(|(s, scale)| (s.as_ptr().add(to), scale));
-                            dot.finish(sums[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
+                            dot.finish(done[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
                         }
                     }
                 }
