@@ -5,7 +5,7 @@ mod network;
 
 use network::{inputs, random_weights};
 use radroute::anatomy::Region;
-use radroute::config::DeviceChoice;
+use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::card::{Architecture, Card, Data, FORMAT, Head};
 use radroute::model::engine::Network;
 use radroute::model::folded::Folded;
@@ -29,6 +29,7 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
     let card = Card {
         views: 1,
         early: None,
+        int8: None,
         format: FORMAT,
         name: "m".into(),
         permitted_use: "tests".into(),
@@ -57,7 +58,7 @@ fn edit_card(file: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 fn a_batch_gives_what_single_images_give() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(4, 6), 64);
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     let inputs = inputs(5, 9, 64);
     let together = classifier.scores(&inputs).unwrap();
     for (input, together) in inputs.iter().zip(&together) {
@@ -75,7 +76,7 @@ fn a_batch_gives_what_single_images_give() {
 fn several_threads_share_one_classifier() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(6, 6), 32);
-    let classifier = Classifier::load(&file, DeviceChoice::Auto).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Auto, PrecisionChoice::Auto).unwrap();
     let plane = Plane { width: 50, height: 40, data: (0..2000).map(|i| (i % 37) as f32).collect() };
     let wanted = classifier.scores(&[classifier.input(&plane)]).unwrap();
     std::thread::scope(|scope| {
@@ -112,7 +113,7 @@ fn wrong_models_are_refused_by_file_and_tensor() {
     let load = |tensors: &BTreeMap<String, Raw>, edit: fn(&mut serde_json::Value)| {
         let file = write_model(folder.path(), tensors, 32);
         edit_card(&file, edit);
-        let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused");
+        let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused");
         let text = error.to_string();
         assert!(text.contains("m.safetensors") || text.contains("m.json"), "{text}");
         (error, text)
@@ -164,7 +165,7 @@ fn write_ensemble(folder: &Path, size: usize) -> (PathBuf, Vec<BTreeMap<String, 
 fn an_ensemble_gives_what_its_members_give() {
     let folder = tempfile::tempdir().unwrap();
     let (file, members) = write_ensemble(folder.path(), 48);
-    let classifier = Classifier::load(&file, DeviceChoice::Auto).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Auto, PrecisionChoice::Auto).unwrap();
     let inputs = inputs(30, 3, 48);
     let together = classifier.logits(&inputs).unwrap();
     for (head, tensors) in members.into_iter().enumerate() {
@@ -196,18 +197,18 @@ fn an_ensemble_that_lacks_a_tensor_is_refused_by_its_full_name() {
     tensors.remove("HAND.layer2.0.bn1.running_mean");
     write_model(folder.path(), &tensors, 32);
     edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("HAND.layer2.0.bn1.running_mean") && error.contains("m.safetensors"), "{error}");
     // Neither kind of card takes the other kind's weights.
     edit_card(&file, |card| card["architecture"] = "resnet18".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("tensor conv1.weight is missing"), "{error}");
     let file = write_model(folder.path(), &random_weights(31, 6), 32);
     edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("tensor SHOULDER.conv1.weight is missing"), "{error}");
     edit_card(&file, |card| card["architecture"] = "resnet50".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("resnet50") && error.contains("resnet18-ensemble"), "{error}");
 }
 
@@ -219,11 +220,11 @@ fn a_file_that_is_cut_short_is_refused() {
     for length in [0, 7, 200, bytes.len() - 1] {
         std::fs::write(&file, &bytes[..length]).unwrap();
         edit_card(&file, |card| card["sha256"] = sha256(&bytes[..length]).into());
-        let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused");
+        let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused");
         assert!(matches!(error, ModelError::Format { .. }), "{length}: {error}");
     }
     std::fs::remove_file(&file).unwrap();
-    assert!(matches!(Classifier::load(&file, DeviceChoice::Cpu), Err(ModelError::Read { .. })));
+    assert!(matches!(Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto), Err(ModelError::Read { .. })));
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -231,16 +232,16 @@ fn a_file_that_is_cut_short_is_refused() {
 fn cuda_without_the_feature_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(11, 6), 32);
-    let error = Classifier::load(&file, DeviceChoice::Cuda).err().expect("refused");
+    let error = Classifier::load(&file, DeviceChoice::Cuda, PrecisionChoice::Auto).err().expect("refused");
     assert!(error.to_string().contains("--features cuda"), "{error}");
-    assert_eq!(Classifier::load(&file, DeviceChoice::Auto).unwrap().device_name(), "cpu");
+    assert_eq!(Classifier::load(&file, DeviceChoice::Auto, PrecisionChoice::Auto).unwrap().device_name(), "cpu");
 }
 
 #[test]
 fn an_input_of_another_size_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(12, 6), 32);
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     assert!(classifier.scores(&[vec![0.0; 31 * 32]]).is_err());
 }
 
@@ -305,7 +306,7 @@ fn the_evidence_for_a_bright_spot_lies_where_the_spot_is() {
 fn a_classifier_names_its_maps_and_tells_where_the_image_lies() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(24, 6), 64);
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     let plane = Plane { width: 50, height: 25, data: (0..1250).map(|i| (i * 7 % 37) as f32).collect() };
     let (input, framed) = classifier.framed_input(&plane);
     let framed = framed.unwrap();
@@ -315,7 +316,7 @@ fn a_classifier_names_its_maps_and_tells_where_the_image_lies() {
     // Whatever the number of views, the map explains the logit.
     for views in [1, 8] {
         edit_card(&file, |card| card["views"] = views.into());
-        let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+        let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
         let logits = classifier.logits(std::slice::from_ref(&input)).unwrap();
         let maps = classifier.activation_maps(std::slice::from_ref(&input)).unwrap();
         for (head, logit) in heads().iter().zip(&logits[0]) {

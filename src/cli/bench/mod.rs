@@ -6,7 +6,7 @@ mod picture;
 mod report;
 
 use super::exit;
-use crate::config::{Config, DeviceChoice};
+use crate::config::{Config, DeviceChoice, PrecisionChoice};
 use crate::dataset::file_meta::read_file_meta;
 use crate::model::Classifier;
 use clap::builder::RangedU64ValueParser;
@@ -120,7 +120,8 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
         built.map_err(|e| Failure(exit::SOFTWARE, format!("cannot start {threads} threads: {e}")))?;
     }
     let threads = rayon::current_num_threads();
-    let classifier = Classifier::load(&model, DeviceChoice::Cpu).map_err(|e| Failure(exit::CONFIG, e.to_string()))?;
+    let classifier = Classifier::load(&model, DeviceChoice::Cpu, PrecisionChoice::F32)
+        .map_err(|e| Failure(exit::CONFIG, e.to_string()))?;
     let folder = scratch(args.state_dir.as_deref(), config.as_ref())?;
     let software = |e: MeasureError| Failure(exit::SOFTWARE, e.to_string());
 

@@ -79,9 +79,9 @@ impl Value for f32 {
 pub struct Network<T: Value = f32> {
     isa: Isa,
     packed: Packed<T>,
-    /// `[512, heads]`
+    /// `[512, heads]`; for the last maps in their steps.
     head_weight: Tensor,
-    /// The same values, times what one step of the last maps stands for.
+    /// The same values.
     head_rows: Vec<f32>,
     head_bias: Vec<f32>,
     spaces: Spaces<T>,
@@ -143,29 +143,12 @@ impl Network<f32> {
         })
     }
 
-    /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
-    ///
-    /// # Errors
-    /// An image of another size.
-    pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
-        if inputs.is_empty() {
-            return Ok(Vec::new());
-        }
-        activation_maps(&self.front(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
-    }
-
     /// Grey squares of side `size` → the maps after the stem and the first `blocks` blocks.
     ///
     /// # Errors
     /// An image of another size.
     pub fn front(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
-        let grey = joined(inputs, size)?;
-        let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
-            space.begin(self.isa, &self.packed, &grey[images.start * size * size..images.end * size * size]);
-            self.blocks(space, 0..blocks);
-            plain(space.maps())
-        });
-        Ok(joined_maps(parts))
+        self.maps_after(inputs, size, blocks)
     }
 
     /// The values of all maps on the way, by part of the batch.
@@ -222,6 +205,28 @@ impl<T: Value> Network<T> {
         }
         let grey = Tensor::from_vec(joined(inputs, size)?, (inputs.len(), 1, size, size), &Device::Cpu)?;
         Ok(grey.apply_op1_no_bwd(self)?.to_vec2()?)
+    }
+
+    /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
+    ///
+    /// # Errors
+    /// An image of another size.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        activation_maps(&self.maps_after(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
+    }
+
+    /// The maps after the stem and the first `blocks` blocks, in their steps.
+    fn maps_after(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
+        let grey = joined(inputs, size)?;
+        let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
+            space.begin(self.isa, &self.packed, &grey[images.start * size * size..images.end * size * size]);
+            self.blocks(space, 0..blocks);
+            plain(space.maps())
+        });
+        Ok(joined_maps(parts))
     }
 
     fn blocks(&self, space: &mut Space<T>, range: Range<usize>) {
@@ -316,8 +321,8 @@ fn joined(inputs: &[Vec<f32>], size: usize) -> Result<Vec<f32>, ModelError> {
 }
 
 /// Maps without their border.
-fn plain(maps: &Padded) -> Maps {
-    let data = (0..maps.images()).flat_map(|i| maps.image(i)).flatten().copied().collect();
+fn plain<T: Value>(maps: &Padded<T>) -> Maps {
+    let data = (0..maps.images()).flat_map(|i| maps.image(i)).flatten().map(|&v| v.into()).collect();
     Maps { images: maps.images(), height: maps.height, width: maps.width, channels: maps.channels, data }
 }
 

@@ -45,12 +45,12 @@ impl Network<u8> {
             });
             input = output;
         }
-        let head_rows: Vec<f32> = folded.head_weight.flatten_all()?.to_vec1()?;
+        let head_weight = (folded.head_weight.clone() * f64::from(input))?;
         Ok(Network {
             isa,
             packed: Packed { stem: Stem(stem), blocks },
-            head_weight: folded.head_weight.clone(),
-            head_rows: head_rows.into_iter().map(|weight| weight * input).collect(),
+            head_rows: head_weight.flatten_all()?.to_vec1()?,
+            head_weight,
             head_bias: folded.head_bias.clone(),
             spaces: Spaces::default(),
         })
