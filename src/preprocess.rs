@@ -44,11 +44,6 @@ pub struct InputContract {
 }
 
 impl InputContract {
-    /// The least and the greatest value of an input.
-    pub fn range(&self) -> [f32; 2] {
-        [0.0, 1.0].map(|grey| (grey - self.mean) / self.deviation)
-    }
-
     /// What the longer side of a plane is to be at least, in pixels: more than the square, since borders are cut off and
     /// the smaller the steps of the last averaging, the less the reader's own averaging shows.
     pub fn wanted_pixels(&self) -> usize {

@@ -22,6 +22,7 @@ use crate::preprocess::{Framed, Plane, framed, network_input};
 use crate::verdict::Threshold;
 use cam::ActivationMap;
 use card::{Architecture, Card};
+use engine::int8::WholeNetwork;
 use engine::int8::range::Ranges;
 use engine::isa::Isa;
 use folded::Folded;
@@ -90,7 +91,7 @@ pub struct Classifier {
 /// The networks whose outputs, one after the other, are the card's heads: one network, or one for each head.
 enum Backend {
     Cpu(Vec<engine::Network>),
-    Whole(Vec<engine::Network<u8>>),
+    Whole(Vec<WholeNetwork>),
     Cuda(Vec<Reference>),
 }
 
@@ -128,8 +129,7 @@ impl Classifier {
                 Backend::Cuda(networks.iter().map(|n| Reference::new(n, &device)).collect::<Result<_, _>>()?)
             }
             (Some(isa), Precision::Int8, Some(int8)) => {
-                let range = card.input.range();
-                let whole = networks.iter().zip(&int8.steps).map(|(n, s)| engine::Network::quantised(n, range, s, isa));
+                let whole = networks.iter().zip(&int8.steps).map(|(n, s)| WholeNetwork::new(n, s, int8.single, isa));
                 Backend::Whole(whole.collect::<Result<_, _>>()?)
             }
             (Some(isa), _, _) => {

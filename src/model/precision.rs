@@ -4,6 +4,7 @@ use super::ModelError;
 use super::card::Card;
 use super::engine::int8::MAPS;
 use super::engine::isa::Isa;
+use super::weights::BLOCKS;
 use crate::config::PrecisionChoice;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,8 @@ pub const MOST_FALL: f64 = 0.002;
 pub struct Int8 {
     /// For each network of the card (one, or one a head) what a byte of each of its [`MAPS`] stands for.
     pub steps: Vec<Vec<f32>>,
-    /// The part of the maps' values, 0 to 1, that bytes reach; larger ones are cut off.
-    pub reach: f64,
+    /// How many blocks behind the stem stay in single precision, 0 to 7.
+    pub single: usize,
     /// Images judged both ways, each from all eight orientations.
     pub images: usize,
     /// The share of verdicts that were the same, 0 to 1.
@@ -48,7 +49,8 @@ impl Int8 {
             _ => "the AUC cannot be told".to_owned(),
         };
         format!(
-            "arithmetic in whole numbers (int8) is {}: of {} verdicts, {:.2} % are those of single precision, and {auc}",
+            "arithmetic in whole numbers (int8) behind the stem and {} block(s) is {}: of {} verdicts, {:.2} % are those of single precision, and {auc}",
+            self.single,
             if self.holds() { "used where the CPU has instructions for it" } else { "not used unless asked for" },
             8 * self.images,
             100.0 * self.agreement,
@@ -63,10 +65,13 @@ impl Int8 {
         if let Some(step) = self.steps.iter().flatten().find(|step| !(step.is_finite() && **step > 0.0)) {
             return Err(format!("int8.steps: {step} is not above 0"));
         }
+        if self.single >= BLOCKS.len() {
+            return Err(format!("int8.single is not within 0 to {}", BLOCKS.len() - 1));
+        }
         let part = |v: f64| (0.0..=1.0).contains(&v);
-        let parts = [Some(self.reach), Some(self.agreement), self.auc_f32, self.auc_int8];
+        let parts = [Some(self.agreement), self.auc_f32, self.auc_int8];
         if !parts.into_iter().flatten().all(part) {
-            return Err("int8: reach, agreement, auc_f32 or auc_int8 is not within 0 to 1".into());
+            return Err("int8: agreement, auc_f32 or auc_int8 is not within 0 to 1".into());
         }
         Ok(())
     }

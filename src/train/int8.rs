@@ -2,12 +2,15 @@
 
 use super::manifest::Manifest;
 use super::{Progress, TrainError, features};
+use crate::anatomy::Region;
 use crate::config::{DeviceChoice, PrecisionChoice};
 use crate::judge::{self, Judged, Output};
 use crate::model::Classifier;
 use crate::model::card::Card;
+use crate::model::engine::int8::range::Ranges;
 use crate::model::precision::Int8;
 use crate::preprocess::view;
+use crate::verdict::Kind;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -15,8 +18,8 @@ use std::path::Path;
 const BATCH: usize = 16;
 /// Orientations that each image is begun with.
 const TURNS: usize = 8;
-/// Parts of the maps' values that bytes may reach: the fewer are cut off, the coarser are the others.
-const REACHES: [f64; 4] = [1.0, 0.99999, 0.9999, 0.999];
+/// How many blocks stay in single precision: tried in turn until verdicts stay the same. What is rounded first is told on longest.
+const SINGLE: [usize; 4] = [0, 1, 2, 4];
 
 /// Quantises the weights of `model` for whole numbers and compares its verdicts on the judged images with those of single
 /// precision, both taken as the daemon takes them. `card`: with the thresholds and the early stop that it is to have.
@@ -37,31 +40,45 @@ pub fn int8(
 
     let mut ranges = Vec::new();
     study.each("int8: ranges", |_, squares| Ok(single.watch(squares, &mut ranges)?))?;
-    let unmeasured = |reach| Int8 {
-        steps: ranges.iter().map(|network| network.steps(reach)).collect(),
-        reach,
-        images: 0,
-        agreement: 0.0,
-        auc_f32: None,
-        auc_int8: None,
-    };
-    let tried = REACHES
-        .into_iter()
-        .map(|reach| Ok((unmeasured(reach), load(Some(unmeasured(reach)), PrecisionChoice::Int8)?)))
-        .collect::<Result<Vec<_>, TrainError>>()?;
-    let mut apart = vec![0.0f64; tried.len()];
-    study.each("int8: steps", |_, squares| {
-        let wanted = single.logits(squares)?;
-        for ((_, whole), apart) in tried.iter().zip(&mut apart) {
-            *apart += squared(&wanted, &whole.logits(squares)?);
+    let steps: Vec<Vec<f32>> = ranges.iter().map(Ranges::steps).collect();
+    let wanted = study.seen("int8: single precision", &single)?;
+    let mut best: Option<Int8> = None;
+    for single in SINGLE {
+        let unmeasured =
+            Int8 { steps: steps.clone(), single, images: 0, agreement: 0.0, auc_f32: None, auc_int8: None };
+        let whole = load(Some(unmeasured.clone()), PrecisionChoice::Int8)?;
+        let found = study.seen(&format!("int8: {single} blocks single"), &whole)?;
+        let int8 = Int8 {
+            images: judged.len(),
+            agreement: wanted.agreement(&found),
+            auc_f32: wanted.auc,
+            auc_int8: found.auc,
+            ..unmeasured
+        };
+        let holds = int8.holds();
+        if best.as_ref().is_none_or(|best| holds || int8.agreement > best.agreement) {
+            best = Some(int8);
         }
-        Ok(())
-    })?;
-    let nearest = apart.iter().zip(tried).min_by(|a, b| a.0.total_cmp(b.0));
-    let Some((_, (int8, whole))) = nearest else {
-        return Err(TrainError::Data("no steps were tried".into()));
-    };
-    study.compared(int8, &single, &whole)
+        if holds {
+            break;
+        }
+    }
+    best.ok_or_else(|| TrainError::Data("nothing was tried".into()))
+}
+
+/// What a classifier makes of all images.
+struct Views {
+    /// Region and verdict of each image and turn.
+    called: Vec<(Option<Region>, Kind)>,
+    /// Of the images as they are.
+    auc: Option<f64>,
+}
+
+impl Views {
+    fn agreement(&self, other: &Views) -> f64 {
+        let same = self.called.iter().zip(&other.called).filter(|(a, b)| a == b).count();
+        same as f64 / self.called.len().max(1) as f64
+    }
 }
 
 struct Study<'a> {
@@ -95,31 +112,23 @@ impl Study<'_> {
         Ok(())
     }
 
-    /// What the images say of whole numbers.
-    fn compared(&self, int8: Int8, single: &Classifier, whole: &Classifier) -> Result<Int8, TrainError> {
+    /// Judges all images, each begun with in each orientation, as the daemon does.
+    fn seen(&self, stage: &str, classifier: &Classifier) -> Result<Views, TrainError> {
         let Card { heads, regions, input, .. } = self.card;
-        let called = |logits: &[f32]| judge::called(&judge::scores(logits, heads), regions);
-        let mut same = 0;
-        let mut outputs = [Vec::new(), Vec::new()];
-        self.each("int8: verdicts", |part, squares| {
+        let (mut all, mut outputs) = (Vec::new(), Vec::new());
+        self.each(stage, |part, squares| {
             for turn in 0..TURNS {
                 let turned: Vec<Vec<f32>> = squares.iter().map(|s| view(s, input.size, TURNS, turn)).collect();
-                let both = [single.usual_logits(&turned)?, whole.usual_logits(&turned)?];
-                same += both[0].iter().zip(&both[1]).filter(|(a, b)| called(a) == called(b)).count();
+                let rows = classifier.usual_logits(&turned)?;
+                all.extend(rows.iter().map(|row| judge::called(&judge::scores(row, heads), regions)));
                 if turn == 0 {
-                    outputs.iter_mut().zip(both).for_each(|(all, rows)| all.extend(part.iter().zip(rows).map(output)));
+                    outputs.extend(part.iter().zip(rows).map(output));
                 }
             }
             Ok(())
         })?;
-        let auc = |outputs: &[Output]| judge::report(&judge::judged(outputs, heads, regions), regions).mean_auc;
-        Ok(Int8 {
-            images: self.judged.len(),
-            agreement: same as f64 / (self.judged.len() * TURNS).max(1) as f64,
-            auc_f32: auc(&outputs[0]),
-            auc_int8: auc(&outputs[1]),
-            ..int8
-        })
+        let auc = judge::report(&judge::judged(&outputs, heads, regions), regions).mean_auc;
+        Ok(Views { called: all, auc })
     }
 }
 
@@ -132,9 +141,4 @@ fn output((judged, logits): (&Judged, Vec<f32>)) -> Output {
         logits,
         copies: Vec::new(),
     }
-}
-
-/// The sum of the squares of all differences.
-fn squared(a: &[Vec<f32>], b: &[Vec<f32>]) -> f64 {
-    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| f64::from(a - b).powi(2)).sum()
 }

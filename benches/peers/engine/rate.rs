@@ -1,13 +1,15 @@
 //! radroute's row of `engine.sh`: images a second of the CPU engine, asked for line by line, so that it takes turns with others.
 //!
-//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`); for whole numbers also a file of images and their side, which
-//! the steps are taken from. Each line of standard input, `side batch seconds file`
+//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`); for whole numbers also a file of images, their side,
+//! which the steps are taken from, and how many blocks stay in single precision. Each line of standard input, `side batch seconds file`
 //! (the file holds the images, single precision, row after row), is answered by a JSON object: `images_per_s`, the median over
 //! the seconds, and `logits`.
 
+use radroute::model::ModelError;
+use radroute::model::engine::Network;
+use radroute::model::engine::int8::WholeNetwork;
 use radroute::model::engine::int8::range::Ranges;
 use radroute::model::engine::isa::Isa;
-use radroute::model::engine::{Network, Value};
 use radroute::model::folded::Folded;
 use radroute::model::weights::Weights;
 use std::error::Error;
@@ -32,21 +34,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folded = Folded::new(&weights, heads)?;
     let network = Network::with(&folded, isa)?;
     match calibration {
-        [file, side] => {
+        [file, side, single] => {
             let side = side.parse()?;
             let images = images(file, side)?;
             let mut ranges = Ranges::default();
             ranges.watch(&network, &images, side)?;
-            let most = |sign: f32| images.iter().flatten().fold(0.0, |most: f32, v| most.max(sign * v));
-            serve(&Network::quantised(&folded, [-most(-1.0), most(1.0)], &ranges.steps(1.0), isa)?)
+            let whole = WholeNetwork::new(&folded, &ranges.steps(), single.parse()?, isa)?;
+            serve(|images, side| whole.logits(images, side))
         }
-        _ => serve(&network),
+        _ => serve(|images, side| network.logits(images, side)),
     }
 }
 
-fn serve<T: Value>(network: &Network<T>) -> Result<(), Box<dyn Error>> {
+/// Images and their side → logits.
+type Logits<'a> = dyn Fn(&[Vec<f32>], usize) -> Result<Vec<Vec<f32>>, ModelError> + 'a;
+
+fn serve(network: impl Fn(&[Vec<f32>], usize) -> Result<Vec<Vec<f32>>, ModelError>) -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lock().lines() {
-        println!("{}", answer(network, &line?)?);
+        println!("{}", answer(&network, &line?)?);
     }
     Ok(())
 }
@@ -58,18 +63,18 @@ fn images(file: &str, side: usize) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     Ok(values.chunks_exact(side * side).map(<[f32]>::to_vec).collect())
 }
 
-fn answer<T: Value>(network: &Network<T>, line: &str) -> Result<serde_json::Value, Box<dyn Error>> {
+fn answer(network: &Logits, line: &str) -> Result<serde_json::Value, Box<dyn Error>> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [side, batch, seconds, file] = words[..] else { return Err("a line: side batch seconds file".into()) };
     let (side, batch, seconds): (usize, usize, f64) = (side.parse()?, batch.parse()?, seconds.parse()?);
     let mut images = images(file, side)?;
     images.truncate(batch);
-    let logits = network.logits(&images, side)?;
+    let logits = network(&images, side)?;
     let mut times = Vec::new();
     let begun = Instant::now();
     while begun.elapsed().as_secs_f64() < seconds || times.len() < 3 {
         let one = Instant::now();
-        network.logits(&images, side)?;
+        network(&images, side)?;
         times.push(one.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);

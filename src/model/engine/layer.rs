@@ -36,7 +36,7 @@ pub trait Convolution<T>: Debug + Send + Sync {
     }
 
     /// Convolution, bias, shortcut, ReLU; on as many threads as there is scratch for.
-    fn run(&self, task: Task<T>, output: &mut Padded<T>, scratch: &mut [Scratch<T>]);
+    fn run(&self, task: Task<T>, output: &mut Padded<T>, scratch: &mut [Scratch]);
 }
 
 /// A convolution in the way that suits it.
@@ -52,9 +52,9 @@ pub enum Layer {
 
 /// Memory for one thread.
 #[derive(Debug, Default)]
-pub struct Scratch<T = f32> {
+pub struct Scratch {
     /// For the stem.
-    pub stem: StemScratch<T>,
+    pub stem: StemScratch,
     /// For Winograd's tiles.
     pub tiles: Buffer<f32>,
 }
@@ -101,8 +101,8 @@ impl Convolution<f32> for Layer {
 pub fn in_bands<T: Copy + Default + Send>(
     output: &mut Padded<T>,
     unit: usize,
-    scratch: &mut [Scratch<T>],
-    work: impl Fn(&mut [Band<T>], &mut Scratch<T>) + Sync,
+    scratch: &mut [Scratch],
+    work: impl Fn(&mut [Band<T>], &mut Scratch) + Sync,
 ) {
     let height = output.height.max(1);
     match scratch {

@@ -48,7 +48,7 @@ use maps::Padded;
 use rayon::prelude::*;
 use space::{Shape, Space, Spaces};
 use std::ops::Range;
-use stem::{Filters, Stem, Taps};
+use stem::Stem;
 
 /// A batch of feature maps, channels last: `data.len() == images * height * width * channels`.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,36 +62,27 @@ pub struct Maps {
 }
 
 /// What maps are made of: `f32`, or `u8` for arithmetic in whole numbers.
-pub trait Value: Copy + Default + std::fmt::Debug + Into<f32> + Send + Sync + 'static {
+trait Value: Copy + Default + std::fmt::Debug + Into<f32> + Send + Sync + 'static {
     /// A convolution of a block.
     type Layer: Convolution<Self>;
-    /// The stem's kernel.
-    type Taps: Taps<Self>;
 }
 
 impl Value for f32 {
     type Layer = Layer;
-    type Taps = Filters;
 }
 
-/// The network, ready to run, with maps of `T`. May be shared by threads.
+/// The network, ready to run. May be shared by threads.
 #[derive(Debug)]
-pub struct Network<T: Value = f32> {
+pub struct Network {
     isa: Isa,
-    packed: Packed<T>,
-    /// `[512, heads]`; for the last maps in their steps.
+    stem: Stem,
+    blocks: Vec<Block<f32>>,
+    /// `[512, heads]`
     head_weight: Tensor,
     /// The same values.
     head_rows: Vec<f32>,
     head_bias: Vec<f32>,
-    spaces: Spaces<T>,
-}
-
-/// All convolutions.
-#[derive(Debug)]
-struct Packed<T: Value> {
-    stem: Stem<T::Taps>,
-    blocks: Vec<Block<T>>,
+    spaces: Spaces<f32>,
 }
 
 #[derive(Debug)]
@@ -105,7 +96,7 @@ struct Block<T: Value> {
 /// share each read of the kernels, fewer stay in the cache.
 const PART_PIXELS: usize = 8 * 224 * 224;
 
-impl Network<f32> {
+impl Network {
     /// Puts the network together from its tensors, for this CPU.
     ///
     /// # Errors
@@ -135,7 +126,8 @@ impl Network<f32> {
         }
         Ok(Network {
             isa,
-            packed: Packed { stem: Stem(Filters::new(&folded.stem, isa)?), blocks },
+            stem: Stem::new(&folded.stem, isa)?,
+            blocks,
             head_rows: folded.head_weight.flatten_all()?.to_vec1()?,
             head_weight: folded.head_weight.clone(),
             head_bias: folded.head_bias.clone(),
@@ -148,7 +140,12 @@ impl Network<f32> {
     /// # Errors
     /// An image of another size.
     pub fn front(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
-        self.maps_after(inputs, size, blocks)
+        let grey = joined(inputs, size)?;
+        let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
+            self.begin(space, &grey[images.start * size * size..images.end * size * size], blocks);
+            plain(space.maps())
+        });
+        Ok(joined_maps(parts))
     }
 
     /// The values of all maps on the way, by part of the batch.
@@ -158,7 +155,7 @@ impl Network<f32> {
             let mut ranges = Ranges::default();
             let mut at = 0..;
             let mut count = |maps: &Padded| at.by_ref().take(1).for_each(|map| ranges.count(map, maps));
-            space.begin(self.isa, &self.packed, &grey[images.start * size * size..images.end * size * size]);
+            self.begin(space, &grey[images.start * size * size..images.end * size * size], 0);
             count(space.maps());
             for index in 0..BLOCKS.len() {
                 self.blocks(space, index..index + 1);
@@ -192,9 +189,7 @@ impl Network<f32> {
         });
         Ok(parts.into_iter().flatten().collect())
     }
-}
 
-impl<T: Value> Network<T> {
     /// The logits of each image, a grey square of side `size`.
     ///
     /// # Errors
@@ -215,34 +210,29 @@ impl<T: Value> Network<T> {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        activation_maps(&self.maps_after(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
+        activation_maps(&self.front(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
     }
 
-    /// The maps after the stem and the first `blocks` blocks, in their steps.
-    fn maps_after(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
-        let grey = joined(inputs, size)?;
-        let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
-            space.begin(self.isa, &self.packed, &grey[images.start * size * size..images.end * size * size]);
-            self.blocks(space, 0..blocks);
-            plain(space.maps())
-        });
-        Ok(joined_maps(parts))
+    /// The stem and the first `blocks` blocks.
+    fn begin(&self, space: &mut Space<f32>, grey: &[f32], blocks: usize) {
+        space.begin(self.isa, &self.stem, grey);
+        self.blocks(space, 0..blocks);
     }
 
-    fn blocks(&self, space: &mut Space<T>, range: Range<usize>) {
-        for (index, block) in range.clone().zip(&self.packed.blocks[range]) {
+    fn blocks(&self, space: &mut Space<f32>, range: Range<usize>) {
+        for (index, block) in range.clone().zip(&self.blocks[range]) {
             space.block(self.isa, index, block);
         }
     }
 
     /// Global average pool and the last layer: one logit a head for each image.
-    fn end(&self, maps: &Padded<T>) -> Vec<Vec<f32>> {
+    fn end<T: Value>(&self, maps: &Padded<T>) -> Vec<Vec<f32>> {
         let pixels = maps.height * maps.width;
         let image = |i| self.heads(maps.image(i).flat_map(|row| row.chunks_exact(maps.channels)), pixels);
         (0..maps.images()).map(image).collect()
     }
 
-    fn heads<'a>(&self, pixels: impl Iterator<Item = &'a [T]>, count: usize) -> Vec<f32> {
+    fn heads<'a, T: Value>(&self, pixels: impl Iterator<Item = &'a [T]>, count: usize) -> Vec<f32> {
         let mut pooled = [0.0f32; 512];
         for pixel in pixels {
             pooled.iter_mut().zip(pixel).for_each(|(sum, &v)| *sum += v.into());
@@ -261,7 +251,7 @@ impl<T: Value> Network<T> {
         images: usize,
         side: [usize; 2],
         block: Option<usize>,
-        work: impl Fn(&mut Space<T>, Range<usize>) -> R + Sync,
+        work: impl Fn(&mut Space<f32>, Range<usize>) -> R + Sync,
     ) -> Vec<R> {
         let all = rayon::current_num_threads();
         // A map's pixel stands for this many of the image.
@@ -279,7 +269,7 @@ impl<T: Value> Network<T> {
             .map(|first| {
                 let range = first..(first + each).min(images);
                 let mut space =
-                    self.spaces.take(Shape { images: range.len(), side, block, threads }, self.isa, &self.packed);
+                    self.spaces.take(Shape { images: range.len(), side, block, threads }, self.isa, &self.blocks);
                 let result = work(&mut space, range);
                 self.spaces.put(space);
                 result
@@ -289,7 +279,7 @@ impl<T: Value> Network<T> {
 }
 
 /// `[images, 1, height, width]` grey values → `[images, heads]` logits.
-impl<T: Value> CustomOp1 for Network<T> {
+impl CustomOp1 for Network {
     fn name(&self) -> &'static str {
         "resnet18"
     }
@@ -303,8 +293,7 @@ impl<T: Value> CustomOp1 for Network<T> {
         let grey = &storage.as_slice::<f32>()?[first..last];
         let values = height * width;
         let parts = self.parts(images, [height, width], None, |space, images| {
-            space.begin(self.isa, &self.packed, &grey[images.start * values..images.end * values]);
-            self.blocks(space, 0..BLOCKS.len());
+            self.begin(space, &grey[images.start * values..images.end * values], BLOCKS.len());
             self.end(space.maps())
         });
         let logits: Vec<f32> = parts.into_iter().flatten().flatten().collect();

@@ -3,8 +3,8 @@
 use super::isa::Isa;
 use super::layer::{Convolution, Scratch, Task, in_bands};
 use super::maps::{Band, Padded};
-use super::stem::{StemScratch, halved};
-use super::{Block, Maps, Packed, Value};
+use super::stem::{Stem, StemScratch, halved};
+use super::{Block, Maps, Value};
 use crate::model::weights::BLOCKS;
 use std::sync::{Mutex, PoisonError};
 
@@ -38,9 +38,10 @@ struct Stage<T> {
 /// Memory for one pass of [`Shape::images`] images.
 #[derive(Debug)]
 pub struct Space<T> {
-    shape: Shape,
+    /// What it is for.
+    pub shape: Shape,
     stages: [Stage<T>; STAGES],
-    scratch: Vec<Scratch<T>>,
+    scratch: Vec<Scratch>,
     /// Where the last block's maps are: stage, and which of its outer ones.
     at: (usize, usize),
 }
@@ -51,14 +52,14 @@ pub struct Spaces<T>(Mutex<Vec<Space<T>>>);
 
 impl<T: Value> Spaces<T> {
     /// A space of this shape, with its borders at zero.
-    pub fn take(&self, shape: Shape, isa: Isa, network: &Packed<T>) -> Space<T> {
+    pub fn take(&self, shape: Shape, isa: Isa, blocks: &[Block<T>]) -> Space<T> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle.iter().position(|space| space.shape == shape);
         match found {
             Some(found) => idle.swap_remove(found),
             None => {
                 drop(idle);
-                Space::new(shape, isa, network)
+                Space::new(shape, isa, blocks)
             }
         }
     }
@@ -79,7 +80,7 @@ fn stage_before(block: usize) -> usize {
 }
 
 impl<T: Value> Space<T> {
-    fn new(shape: Shape, isa: Isa, network: &Packed<T>) -> Space<T> {
+    fn new(shape: Shape, isa: Isa, blocks: &[Block<T>]) -> Space<T> {
         let Shape { images, side, block, threads } = shape;
         let [mut height, mut width] = match block {
             None => side.map(|n| halved(halved(n))),
@@ -95,7 +96,7 @@ impl<T: Value> Space<T> {
             }
             let zeros = || Padded::zeros(images, height, width, BLOCKS[i * DEPTH].to);
             *stage = Stage { outer: [zeros(), zeros()], inner: zeros() };
-            let layers = network.blocks[i * DEPTH..(i + 1) * DEPTH].iter().flat_map(|b| [&b.conv1, &b.conv2]);
+            let layers = blocks.iter().skip(i * DEPTH).take(DEPTH).flat_map(|b| [&b.conv1, &b.conv2]);
             tiles = layers.map(|layer| layer.tiles(isa, images, height, width)).fold(tiles, usize::max);
         }
         let scratch = (0..threads).map(|_| Scratch {
@@ -103,18 +104,6 @@ impl<T: Value> Space<T> {
             tiles: super::buffer::Buffer::zeros(tiles),
         });
         Space { shape, stages, scratch: scratch.collect(), at: (first, 0) }
-    }
-
-    /// Grey images, one after the other → the stem's pooled maps.
-    pub fn begin(&mut self, isa: Isa, network: &Packed<T>, images: &[f32]) {
-        let side = self.shape.side;
-        self.at = (0, 0);
-        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band<T>], scratch| {
-            for band in bands {
-                let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
-                network.stem.run(isa, image, side, band, &mut scratch.stem);
-            }
-        });
     }
 
     /// Runs one block.
@@ -155,6 +144,18 @@ impl<T: Value> Space<T> {
 }
 
 impl Space<f32> {
+    /// Grey images, one after the other → the stem's pooled maps.
+    pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
+        let side = self.shape.side;
+        self.at = (0, 0);
+        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
+            for band in bands {
+                let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
+                stem.run(isa, image, side, band, &mut scratch.stem);
+            }
+        });
+    }
+
     /// Maps before the block of [`Shape::block`].
     pub fn load(&mut self, maps: &Maps, first_image: usize) {
         let block = self.shape.block.unwrap_or(0);
@@ -162,5 +163,25 @@ impl Space<f32> {
         self.at = (stage, 0);
         let values = maps.height * maps.width * maps.channels;
         self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);
+    }
+}
+
+impl Space<u8> {
+    /// Single-precision maps before the block of [`Shape::block`], each value in as many steps of `step` as it has.
+    pub fn quantise(&mut self, maps: &Padded, step: f32) {
+        let stage = stage_before(self.shape.block.unwrap_or(0));
+        self.at = (stage, 0);
+        let per = 1.0 / step;
+        in_bands(&mut self.stages[stage].outer[0], 1, &mut self.scratch, |bands: &mut [Band<u8>], _| {
+            for band in bands {
+                let rows = (0..band.count).map(|row| maps.place(band.image, band.first + row + 1, 0));
+                for (first, to) in rows.zip(band.data.chunks_exact_mut(band.line)) {
+                    // The border is zeros in either.
+                    for (to, v) in to.iter_mut().zip(&maps.data()[first..]) {
+                        *to = (v * per + 0.5) as u8;
+                    }
+                }
+            }
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! A block's convolution in whole numbers, over patches where they lie.
 
+use super::round::{Quantised, quantise};
 use super::tile::{Filter, PANEL, Strip};
-use super::{Quantised, quantise};
 use crate::model::ModelError;
 use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
@@ -44,7 +44,7 @@ impl Direct {
     /// Candle's.
     pub fn new(conv: &Conv, steps: Steps) -> Result<Direct, ModelError> {
         let rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-        let kernels = quantise(&rows, conv.to);
+        let kernels = quantise(&rows, conv.from, conv.to);
         let (shortcut, zero) = steps.shortcut.map_or((0.0, 0), |(step, zero)| (step / steps.output, zero));
         // The zeros of output and shortcut are whole numbers of their steps: they go with the bias.
         let moved = f32::from(steps.zero) - f32::from(zero) * shortcut;
@@ -96,7 +96,7 @@ impl Direct {
 }
 
 impl Convolution<u8> for Direct {
-    fn run(&self, task: Task<u8>, output: &mut Padded<u8>, scratch: &mut [Scratch<u8>]) {
+    fn run(&self, task: Task<u8>, output: &mut Padded<u8>, scratch: &mut [Scratch]) {
         in_bands(output, 1, scratch, |bands, _| self.bands(task, bands));
     }
 }

@@ -8,6 +8,8 @@ use crate::model::weights::BLOCKS;
 
 /// Bits of a number of single precision that tell its bin: the exponent and seven of the fraction, less than 1 % wide.
 const SHIFT: u32 = 16;
+/// How many steps are tried, each a hundredth smaller than the one before: down to a twentieth.
+const TRIES: i32 = 300;
 /// Bins of numbers that are not negative.
 const BINS: usize = 1 << (31 - SHIFT);
 
@@ -32,18 +34,28 @@ impl Histogram {
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a += b);
     }
 
-    /// The size below which this part (0 to 1) of the values lies; 0 where there are none.
-    pub fn quantile(&self, part: f64) -> f32 {
-        let all: u64 = self.0.iter().sum();
-        let wanted = (part * all as f64).ceil() as u64;
-        let mut below = 0;
-        for (bin, count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
-            below += count;
-            if below >= wanted {
-                return f32::from_bits((bin as u32 + 1) << SHIFT);
-            }
-        }
-        0.0
+    /// The step with which bytes up to `most` of it come nearest to all values, by the squares of their errors: small steps cut
+    /// off large values, large ones round coarsely. 1 where there are no values.
+    pub fn step(&self, most: f32) -> f32 {
+        let values: Vec<(f64, f64)> = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .map(|(bin, count)| (f64::from(f32::from_bits((bin as u32 + 1) << SHIFT)), *count as f64))
+            .collect();
+        let Some((greatest, _)) = values.last() else { return 1.0 };
+        let error = |step: f64| -> f64 {
+            let of = |(value, count): &(f64, f64)| {
+                let beyond = value - f64::from(most) * step;
+                count * if beyond > 0.0 { beyond * beyond } else { step * step / 12.0 }
+            };
+            values.iter().map(of).sum()
+        };
+        // From the step that cuts nothing off downwards, in hundredths.
+        let steps = (0..TRIES).map(|i| greatest / f64::from(most) * 0.99f64.powi(i));
+        let best = steps.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(1.0) as f32;
+        if best.is_finite() && best > 0.0 { best } else { 1.0 }
     }
 }
 
@@ -76,15 +88,11 @@ impl Ranges {
         }
     }
 
-    /// What a byte is to stand for in each map so that this part of the values is not cut off.
-    pub fn steps(&self, part: f64) -> Vec<f32> {
+    /// What a byte is to stand for in each map.
+    pub fn steps(&self) -> Vec<f32> {
         let signed = signed();
-        let step = |(map, values): (usize, &Histogram)| {
-            let most = values.quantile(part) / if signed.contains(&map) { 127.0 } else { 255.0 };
-            // A map of zeros has any step.
-            if most > 0.0 && most.is_finite() { most } else { 1.0 }
-        };
-        self.0.iter().enumerate().map(step).collect()
+        let most = |map| if signed.contains(&map) { 127.0 } else { 255.0 };
+        self.0.iter().enumerate().map(|(map, values)| values.step(most(map))).collect()
     }
 }
 
@@ -107,22 +115,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quantile_is_within_a_bin_of_the_value_and_never_below_it() {
+    fn the_step_reaches_all_values_unless_few_are_far_beyond_the_others() {
         let mut values = Histogram::default();
-        values.count(&(1..=1000).map(|i| i as f32 * if i % 2 == 0 { 0.37 } else { -0.37 }).collect::<Vec<_>>());
+        values.count(&(1..=1000).map(|i| i as f32 * if i % 2 == 0 { 0.51 } else { -0.51 }).collect::<Vec<_>>());
         values.count(&[0.0; 50]);
-        for (part, wanted) in [(1.0, 370.0), (0.5, 185.0), (0.999, 0.37 * 999.0)] {
-            let found = values.quantile(part);
-            assert!((wanted..wanted * 1.01).contains(&found), "{part}: {found}");
-        }
-        assert_eq!(Histogram::default().quantile(1.0), 0.0);
+        let step = values.step(255.0);
+        assert!((1.95..2.05).contains(&step), "{step}");
+        // One value a hundred times as large would cost all others their last bits.
+        (0..1000).for_each(|_| values.count(&[510.0; 100]));
+        values.count(&[5100.0]);
+        let step = values.step(255.0);
+        assert!((1.95..10.0).contains(&step), "{step}");
+        assert_eq!(Histogram::default().step(255.0), 1.0);
     }
 
     #[test]
     fn there_are_as_many_maps_as_blocks_give() {
         assert_eq!(MAPS, 1 + 2 * BLOCKS.len() + signed().len());
         assert_eq!(signed(), [6, 11, 16]);
-        let steps = Ranges::default().steps(1.0);
+        let steps = Ranges::default().steps();
         assert_eq!(steps, [1.0; MAPS], "maps of zeros have any step");
     }
 }
