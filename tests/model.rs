@@ -8,7 +8,10 @@ use radroute::anatomy::Region;
 use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::card::{Architecture, Card, Data, FORMAT, Head};
 use radroute::model::engine::Network;
+use radroute::model::engine::int8::range::Ranges;
+use radroute::model::engine::isa::Isa;
 use radroute::model::folded::Folded;
+use radroute::model::precision::{Int8, Precision};
 use radroute::model::reference::Reference;
 use radroute::model::weights::{Raw, Weights, member_name, to_safetensors};
 use radroute::model::{Classifier, ModelError, sha256};
@@ -225,6 +228,82 @@ fn a_file_that_is_cut_short_is_refused() {
     }
     std::fs::remove_file(&file).unwrap();
     assert!(matches!(Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto), Err(ModelError::Read { .. })));
+}
+
+/// Steps of the model's maps over its own kind of inputs, as `evaluate --fit` would write them.
+fn int8(file: &Path, size: usize) -> Int8 {
+    let mut ranges = Vec::new();
+    let classifier = Classifier::load(file, DeviceChoice::Cpu, PrecisionChoice::F32).unwrap();
+    classifier.watch(&inputs(40, 3, size), &mut ranges).unwrap();
+    let steps = ranges.iter().map(Ranges::steps).collect();
+    Int8 { steps, single: 1, images: 200, agreement: 0.9975, auc_f32: Some(0.99), auc_int8: Some(0.989) }
+}
+
+#[test]
+fn whole_numbers_are_taken_as_card_and_choice_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(41, 6), 64);
+    let load = |choice| Classifier::load(&file, DeviceChoice::Cpu, choice);
+    let without = load(PrecisionChoice::Auto).unwrap();
+    assert_eq!((without.precision().0, without.identity().len()), (Precision::F32, 16));
+    let error = load(PrecisionChoice::Int8).err().expect("refused").to_string();
+    assert!(error.contains("evaluate --fit") && error.contains("auto"), "{error}");
+
+    let int8 = int8(&file, 64);
+    edit_card(&file, |card| card["int8"] = serde_json::to_value(&int8).unwrap());
+    let read = Card::read(&Card::beside(&file)).unwrap();
+    assert_eq!(read.int8.as_ref(), Some(&int8));
+    assert!(read.markdown().contains("99.75 % are those of single precision"), "{}", read.markdown());
+    let [single, whole] = [PrecisionChoice::F32, PrecisionChoice::Int8].map(|choice| load(choice).unwrap());
+    assert_eq!((single.precision().0, whole.precision().0), (Precision::F32, Precision::Int8));
+    assert_eq!(whole.identity(), format!("{} int8", single.identity()));
+    let images = inputs(42, 3, 64);
+    let (a, b) = (single.logits(&images).unwrap(), whole.logits(&images).unwrap());
+    let apart = a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart > 0.0 && apart < 0.03, "{apart}");
+    let mapped = whole.activation_maps(&images[..1]).unwrap();
+    for (head, logit) in heads().iter().zip(&b[0]) {
+        assert!((mapped[0][head].logit() - logit).abs() < 1e-4, "{head}: the map is of another network");
+    }
+
+    let auto = if Isa::best().vnni() { Precision::Int8 } else { Precision::F32 };
+    assert_eq!(load(PrecisionChoice::Auto).unwrap().precision().0, auto);
+    for (key, value) in
+        [("agreement", Some(0.994)), ("auc_int8", Some(0.987)), ("auc_f32", None), ("images", Some(0.0))]
+    {
+        edit_card(&file, |card| {
+            card["int8"] = serde_json::to_value(&int8).unwrap();
+            card["int8"][key] = match (key, value) {
+                ("images", _) => 0.into(),
+                (_, value) => serde_json::json!(value),
+            };
+        });
+        let (precision, because) = load(PrecisionChoice::Auto).unwrap().precision();
+        assert_eq!(precision, Precision::F32, "{key}: {because}");
+        let (precision, because) = load(PrecisionChoice::Int8).unwrap().precision();
+        assert!(precision == Precision::Int8 && because.contains("although"), "{key}: {because}");
+    }
+}
+
+#[test]
+fn steps_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(43, 6), 32);
+    let whole = serde_json::to_value(int8(&file, 32)).unwrap();
+    let refused = |change: fn(&mut serde_json::Value)| {
+        edit_card(&file, |card| {
+            card["int8"] = whole.clone();
+            change(&mut card["int8"]);
+        });
+        Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::F32).err().expect("refused").to_string()
+    };
+    assert!(refused(|int8| int8["steps"][0][7] = 0.0.into()).contains("int8.steps: 0 is not above 0"));
+    assert!(refused(|int8| int8["steps"][0][7] = (-1.0).into()).contains("int8.steps"));
+    assert!(refused(|int8| int8["steps"][0].as_array_mut().unwrap().truncate(19)).contains("1 times 20 numbers"));
+    assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains("1 times 20 numbers"));
+    assert!(refused(|int8| int8["single"] = 8.into()).contains("int8.single"));
+    assert!(refused(|int8| int8["agreement"] = 1.5.into()).contains("within 0 to 1"));
+    assert!(refused(|int8| int8["more"] = 1.into()).contains("more"));
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -19,7 +19,7 @@ const BATCH: usize = 16;
 /// Orientations that each image is begun with.
 const TURNS: usize = 8;
 /// How many blocks stay in single precision: tried in turn until verdicts stay the same. What is rounded first is told on longest.
-const SINGLE: [usize; 4] = [0, 1, 2, 4];
+const SINGLE: [usize; 5] = [0, 1, 2, 3, 4];
 
 /// Quantises the weights of `model` for whole numbers and compares its verdicts on the judged images with those of single
 /// precision, both taken as the daemon takes them. `card`: with the thresholds and the early stop that it is to have.
