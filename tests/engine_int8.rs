@@ -44,7 +44,8 @@ fn random_networks_are_near_single_precision_at_every_kind_of_size() {
         for isa in Isa::available() {
             let found = WholeNetwork::new(&folded, &steps, single, isa).unwrap().logits(&images, size).unwrap();
             let (most, _) = difference(&found, &wanted);
-            assert!(most < 0.03, "{}: {size}, {single} blocks single: {most}", isa.name());
+            let spread = wanted.iter().flatten().map(|v| v.abs()).fold(0.0, f32::max);
+            assert!(most < 0.05 * spread, "{}: {size}, {single} blocks single: {most} of {spread}", isa.name());
             assert!(most > 1e-6, "nothing is whole");
         }
     }

@@ -160,7 +160,7 @@ mod tests {
         ] {
             // Rayon's threads, and so many sums, are beyond Miri.
             let (threads, from) = if cfg!(miri) { (1, 4) } else { (threads, from) };
-            let [images, height, width] = shape;
+            let [images, height, width]: [usize; 3] = shape;
             let rows = kernel * kernel * from;
             let values: Vec<f32> = (0..rows * to).map(|i| number(i) / rows as f32).collect();
             let weight = Tensor::from_vec(values, (rows, to), &Device::Cpu).unwrap();
