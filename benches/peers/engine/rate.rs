@@ -1,11 +1,12 @@
 //! radroute's row of `engine.sh`: images a second of the CPU engine, asked for line by line, so that it takes turns with others.
 //!
-//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`); for whole numbers also a file of images, their side,
-//! which the steps are taken from, and how many blocks stay in single precision. Each line of standard input, `side batch seconds file`
+//! Arguments: weights, threads, instructions (`best`, or a name of `Isa`); for whole numbers also a file of images, which
+//! the steps are taken from, and their side: as many blocks as the card says stay in single precision. Each line of standard input, `side batch seconds file`
 //! (the file holds the images, single precision, row after row), is answered by a JSON object: `images_per_s`, the median over
 //! the seconds, and `logits`.
 
 use radroute::model::ModelError;
+use radroute::model::card::Card;
 use radroute::model::engine::Network;
 use radroute::model::engine::int8::WholeNetwork;
 use radroute::model::engine::int8::range::Ranges;
@@ -29,17 +30,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             Isa::available().into_iter().find(|isa| isa.name() == name).ok_or("this CPU has no such instructions")?
         }
     };
-    let weights = Weights::read(Path::new(weights))?;
-    let heads = weights.tensors().get("fc.bias").ok_or("no fc.bias")?.data.len();
-    let folded = Folded::new(&weights, heads)?;
+    let card = Card::read(&Card::beside(Path::new(weights)))?;
+    let folded = Folded::new(&Weights::read(Path::new(weights))?, card.heads.len())?;
     let network = Network::with(&folded, isa)?;
     match calibration {
-        [file, side, single] => {
+        [file, side] => {
             let side = side.parse()?;
             let images = images(file, side)?;
             let mut ranges = Ranges::default();
             ranges.watch(&network, &images, side)?;
-            let whole = WholeNetwork::new(&folded, &ranges.steps(), single.parse()?, isa)?;
+            let single = card.int8.as_ref().ok_or("the card has no int8")?.single;
+            let whole = WholeNetwork::new(&folded, &ranges.steps(), single, isa)?;
             serve(|images, side| whole.logits(images, side))
         }
         _ => serve(|images, side| network.logits(images, side)),
