@@ -2,7 +2,7 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use radroute::config::DeviceChoice;
+use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::Classifier;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn main() {
 
 fn shipped() -> Classifier {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/radroute.safetensors");
-    Classifier::load(&weights, DeviceChoice::Cpu).expect("the shipped weights load")
+    Classifier::load(&weights, DeviceChoice::Cpu, PrecisionChoice::F32).expect("the shipped weights load")
 }
 
 /// Squares as they come out of preprocessing: values of about -2 to 2.

@@ -78,8 +78,11 @@ impl Daemon {
         let ledger = Ledger::open_telling(&state.join(ledger::FILE), audit::tell)?;
         let suspects =
             Suspects::open(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
-        let classifier = Arc::new(Classifier::load(&config.classify.model, config.classify.device)?);
-        info!(model = classifier.hash(), device = classifier.device_name(), "the network is loaded");
+        let classify = &config.classify;
+        let classifier = Arc::new(Classifier::load(&classify.model, classify.device, classify.precision)?);
+        let (precision, because) = classifier.precision();
+        let (device, precision) = (classifier.device_name(), precision.name());
+        info!(model = classifier.hash(), device, precision, because, "the network is loaded");
         upkeep::reconcile(&spool, &ledger, &config, accept_missing).await?;
 
         let (config_tx, config_rx) = watch::channel(Arc::new(config));
@@ -108,7 +111,7 @@ impl Daemon {
             ledger: ledger.clone(),
             spool: spool.clone(),
             thresholds: classifier.thresholds().clone(),
-            model: classifier.hash().to_owned(),
+            model: classifier.identity(),
             looked,
             decided: decided.clone(),
         };
@@ -147,6 +150,7 @@ impl Daemon {
         new.listen.address = old.listen.address;
         new.classify.model.clone_from(&old.classify.model);
         new.classify.device = old.classify.device;
+        new.classify.precision = old.classify.precision;
         self.config.send_replace(Arc::new(new));
         self.ledger.event(Event::new("reloaded", serde_json::Value::Null)).await
     }

@@ -37,7 +37,7 @@ pub struct DecideStage {
     pub spool: Spool,
     /// Of the five regions, by term.
     pub thresholds: BTreeMap<String, Threshold>,
-    /// First 16 hex digits of the SHA-256 of the weights.
+    /// First 16 hex digits of the SHA-256 of the weights, and ` int8` where that is the arithmetic.
     pub model: String,
     /// Rung when an instance has been looked at, and when an association ends.
     pub looked: Arc<Notify>,

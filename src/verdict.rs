@@ -81,7 +81,7 @@ pub enum Look {
         /// Calibrated probability (0..=1) of each head, by name: the five regions first of all, and any further heads of
         /// the model ("FOOT", "CHEST", …).
         scores: BTreeMap<String, f32>,
-        /// First 16 hex digits of the SHA-256 of the weights.
+        /// First 16 hex digits of the SHA-256 of the weights, and ` int8` where that was the arithmetic.
         model: String,
         /// Reading and decoding, milliseconds.
         decode_ms: f32,

@@ -101,10 +101,19 @@ fn judges_fits_and_reports() {
     assert_eq!(card["metrics"]["thresholds"], report["thresholds"]);
     let hand = &card["regions"]["HAND"]["accept"];
     assert_eq!(hand, &report["regions"]["HAND"]["accept"]);
+    let int8 = &card["int8"];
+    assert_eq!((int8["images"].as_u64(), int8["steps"][0].as_array().map(Vec::len)), (Some(7), Some(20)));
+    assert!(int8["agreement"].as_f64().is_some_and(|share| (0.5..=1.0).contains(&share)), "{int8}");
+    assert!(int8["steps"][0].as_array().unwrap().iter().all(|step| step.as_f64().is_some_and(|s| s > 0.0)), "{int8}");
     let people = std::fs::read_to_string(bench.file("w.md")).unwrap();
-    for part in
-        ["| HAND | 1 (1) |", "at most 1.00 %", "had no part in", "| mirrored | 7 |", "a rate below the upper figure"]
-    {
+    for part in [
+        "| HAND | 1 (1) |",
+        "at most 1.00 %",
+        "had no part in",
+        "| mirrored | 7 |",
+        "a rate below the upper figure",
+        "whole numbers (int8)",
+    ] {
         assert!(people.contains(part), "{part}: {people}");
     }
 

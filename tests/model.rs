@@ -5,10 +5,13 @@ mod network;
 
 use network::{inputs, random_weights};
 use radroute::anatomy::Region;
-use radroute::config::DeviceChoice;
+use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::card::{Architecture, Card, Data, FORMAT, Head};
 use radroute::model::engine::Network;
+use radroute::model::engine::int8::range::Ranges;
+use radroute::model::engine::isa::Isa;
 use radroute::model::folded::Folded;
+use radroute::model::precision::{Int8, Precision};
 use radroute::model::reference::Reference;
 use radroute::model::weights::{Raw, Weights, member_name, to_safetensors};
 use radroute::model::{Classifier, ModelError, sha256};
@@ -29,6 +32,7 @@ fn write_model(folder: &Path, tensors: &BTreeMap<String, Raw>, size: usize) -> P
     let card = Card {
         views: 1,
         early: None,
+        int8: None,
         format: FORMAT,
         name: "m".into(),
         permitted_use: "tests".into(),
@@ -57,7 +61,7 @@ fn edit_card(file: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 fn a_batch_gives_what_single_images_give() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(4, 6), 64);
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     let inputs = inputs(5, 9, 64);
     let together = classifier.scores(&inputs).unwrap();
     for (input, together) in inputs.iter().zip(&together) {
@@ -75,7 +79,7 @@ fn a_batch_gives_what_single_images_give() {
 fn several_threads_share_one_classifier() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(6, 6), 32);
-    let classifier = Classifier::load(&file, DeviceChoice::Auto).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Auto, PrecisionChoice::Auto).unwrap();
     let plane = Plane { width: 50, height: 40, data: (0..2000).map(|i| (i % 37) as f32).collect() };
     let wanted = classifier.scores(&[classifier.input(&plane)]).unwrap();
     std::thread::scope(|scope| {
@@ -112,7 +116,7 @@ fn wrong_models_are_refused_by_file_and_tensor() {
     let load = |tensors: &BTreeMap<String, Raw>, edit: fn(&mut serde_json::Value)| {
         let file = write_model(folder.path(), tensors, 32);
         edit_card(&file, edit);
-        let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused");
+        let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused");
         let text = error.to_string();
         assert!(text.contains("m.safetensors") || text.contains("m.json"), "{text}");
         (error, text)
@@ -164,7 +168,7 @@ fn write_ensemble(folder: &Path, size: usize) -> (PathBuf, Vec<BTreeMap<String, 
 fn an_ensemble_gives_what_its_members_give() {
     let folder = tempfile::tempdir().unwrap();
     let (file, members) = write_ensemble(folder.path(), 48);
-    let classifier = Classifier::load(&file, DeviceChoice::Auto).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Auto, PrecisionChoice::Auto).unwrap();
     let inputs = inputs(30, 3, 48);
     let together = classifier.logits(&inputs).unwrap();
     for (head, tensors) in members.into_iter().enumerate() {
@@ -196,18 +200,18 @@ fn an_ensemble_that_lacks_a_tensor_is_refused_by_its_full_name() {
     tensors.remove("HAND.layer2.0.bn1.running_mean");
     write_model(folder.path(), &tensors, 32);
     edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("HAND.layer2.0.bn1.running_mean") && error.contains("m.safetensors"), "{error}");
     // Neither kind of card takes the other kind's weights.
     edit_card(&file, |card| card["architecture"] = "resnet18".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("tensor conv1.weight is missing"), "{error}");
     let file = write_model(folder.path(), &random_weights(31, 6), 32);
     edit_card(&file, |card| card["architecture"] = "resnet18-ensemble".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("tensor SHOULDER.conv1.weight is missing"), "{error}");
     edit_card(&file, |card| card["architecture"] = "resnet50".into());
-    let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused").to_string();
+    let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused").to_string();
     assert!(error.contains("resnet50") && error.contains("resnet18-ensemble"), "{error}");
 }
 
@@ -219,11 +223,87 @@ fn a_file_that_is_cut_short_is_refused() {
     for length in [0, 7, 200, bytes.len() - 1] {
         std::fs::write(&file, &bytes[..length]).unwrap();
         edit_card(&file, |card| card["sha256"] = sha256(&bytes[..length]).into());
-        let error = Classifier::load(&file, DeviceChoice::Cpu).err().expect("refused");
+        let error = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).err().expect("refused");
         assert!(matches!(error, ModelError::Format { .. }), "{length}: {error}");
     }
     std::fs::remove_file(&file).unwrap();
-    assert!(matches!(Classifier::load(&file, DeviceChoice::Cpu), Err(ModelError::Read { .. })));
+    assert!(matches!(Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto), Err(ModelError::Read { .. })));
+}
+
+/// Steps of the model's maps over its own kind of inputs, as `evaluate --fit` would write them.
+fn int8(file: &Path, size: usize) -> Int8 {
+    let mut ranges = Vec::new();
+    let classifier = Classifier::load(file, DeviceChoice::Cpu, PrecisionChoice::F32).unwrap();
+    classifier.watch(&inputs(40, 3, size), &mut ranges).unwrap();
+    let steps = ranges.iter().map(Ranges::steps).collect();
+    Int8 { steps, single: 1, images: 200, agreement: 0.9975, auc_f32: Some(0.99), auc_int8: Some(0.989) }
+}
+
+#[test]
+fn whole_numbers_are_taken_as_card_and_choice_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(41, 6), 64);
+    let load = |choice| Classifier::load(&file, DeviceChoice::Cpu, choice);
+    let without = load(PrecisionChoice::Auto).unwrap();
+    assert_eq!((without.precision().0, without.identity().len()), (Precision::F32, 16));
+    let error = load(PrecisionChoice::Int8).err().expect("refused").to_string();
+    assert!(error.contains("evaluate --fit") && error.contains("auto"), "{error}");
+
+    let int8 = int8(&file, 64);
+    edit_card(&file, |card| card["int8"] = serde_json::to_value(&int8).unwrap());
+    let read = Card::read(&Card::beside(&file)).unwrap();
+    assert_eq!(read.int8.as_ref(), Some(&int8));
+    assert!(read.markdown().contains("99.75 % are those of single precision"), "{}", read.markdown());
+    let [single, whole] = [PrecisionChoice::F32, PrecisionChoice::Int8].map(|choice| load(choice).unwrap());
+    assert_eq!((single.precision().0, whole.precision().0), (Precision::F32, Precision::Int8));
+    assert_eq!(whole.identity(), format!("{} int8", single.identity()));
+    let images = inputs(42, 3, 64);
+    let (a, b) = (single.logits(&images).unwrap(), whole.logits(&images).unwrap());
+    let apart = a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart > 0.0 && apart < 0.2, "{apart}");
+    let mapped = whole.activation_maps(&images[..1]).unwrap();
+    for (head, logit) in heads().iter().zip(&b[0]) {
+        assert!((mapped[0][head].logit() - logit).abs() < 1e-4, "{head}: the map is of another network");
+    }
+
+    let auto = if Isa::best().vnni() { Precision::Int8 } else { Precision::F32 };
+    assert_eq!(load(PrecisionChoice::Auto).unwrap().precision().0, auto);
+    for (key, value) in
+        [("agreement", Some(0.994)), ("auc_int8", Some(0.987)), ("auc_f32", None), ("images", Some(0.0))]
+    {
+        edit_card(&file, |card| {
+            card["int8"] = serde_json::to_value(&int8).unwrap();
+            card["int8"][key] = match (key, value) {
+                ("images", _) => 0.into(),
+                (_, value) => serde_json::json!(value),
+            };
+        });
+        let (precision, because) = load(PrecisionChoice::Auto).unwrap().precision();
+        assert_eq!(precision, Precision::F32, "{key}: {because}");
+        let (precision, because) = load(PrecisionChoice::Int8).unwrap().precision();
+        assert!(precision == Precision::Int8 && because.contains("although"), "{key}: {because}");
+    }
+}
+
+#[test]
+fn steps_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_model(folder.path(), &random_weights(43, 6), 32);
+    let whole = serde_json::to_value(int8(&file, 32)).unwrap();
+    let refused = |change: fn(&mut serde_json::Value)| {
+        edit_card(&file, |card| {
+            card["int8"] = whole.clone();
+            change(&mut card["int8"]);
+        });
+        Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::F32).err().expect("refused").to_string()
+    };
+    assert!(refused(|int8| int8["steps"][0][7] = 0.0.into()).contains("int8.steps: 0 is not above 0"));
+    assert!(refused(|int8| int8["steps"][0][7] = (-1.0).into()).contains("int8.steps"));
+    assert!(refused(|int8| int8["steps"][0].as_array_mut().unwrap().truncate(19)).contains("1 times 20 numbers"));
+    assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains("1 times 20 numbers"));
+    assert!(refused(|int8| int8["single"] = 8.into()).contains("int8.single"));
+    assert!(refused(|int8| int8["agreement"] = 1.5.into()).contains("within 0 to 1"));
+    assert!(refused(|int8| int8["more"] = 1.into()).contains("more"));
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -231,16 +311,16 @@ fn a_file_that_is_cut_short_is_refused() {
 fn cuda_without_the_feature_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(11, 6), 32);
-    let error = Classifier::load(&file, DeviceChoice::Cuda).err().expect("refused");
+    let error = Classifier::load(&file, DeviceChoice::Cuda, PrecisionChoice::Auto).err().expect("refused");
     assert!(error.to_string().contains("--features cuda"), "{error}");
-    assert_eq!(Classifier::load(&file, DeviceChoice::Auto).unwrap().device_name(), "cpu");
+    assert_eq!(Classifier::load(&file, DeviceChoice::Auto, PrecisionChoice::Auto).unwrap().device_name(), "cpu");
 }
 
 #[test]
 fn an_input_of_another_size_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(12, 6), 32);
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     assert!(classifier.scores(&[vec![0.0; 31 * 32]]).is_err());
 }
 
@@ -305,7 +385,7 @@ fn the_evidence_for_a_bright_spot_lies_where_the_spot_is() {
 fn a_classifier_names_its_maps_and_tells_where_the_image_lies() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_model(folder.path(), &random_weights(24, 6), 64);
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     let plane = Plane { width: 50, height: 25, data: (0..1250).map(|i| (i * 7 % 37) as f32).collect() };
     let (input, framed) = classifier.framed_input(&plane);
     let framed = framed.unwrap();
@@ -315,7 +395,7 @@ fn a_classifier_names_its_maps_and_tells_where_the_image_lies() {
     // Whatever the number of views, the map explains the logit.
     for views in [1, 8] {
         edit_card(&file, |card| card["views"] = views.into());
-        let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+        let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
         let logits = classifier.logits(std::slice::from_ref(&input)).unwrap();
         let maps = classifier.activation_maps(std::slice::from_ref(&input)).unwrap();
         for (head, logit) in heads().iter().zip(&logits[0]) {

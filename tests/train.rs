@@ -2,7 +2,7 @@
 
 mod training;
 
-use radroute::config::DeviceChoice;
+use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::weights::to_safetensors;
 use radroute::model::{Classifier, sha256};
 use radroute::train::Progress;
@@ -23,7 +23,7 @@ fn trains_from_a_manifest_to_a_classifier_and_again_to_the_same() {
     let report = train(&out);
     assert!(report.mean_auc.unwrap() > 0.9, "{report:?}");
     let file = out.join("drawn.safetensors");
-    let classifier = Classifier::load(&file, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     // What the card says is what judging by the classifier gives.
     let (again, _) = evaluate(&classifier, &manifest, Split::Validation, &progress).unwrap();
     assert_eq!(again.images, 18);

@@ -2,7 +2,7 @@
 
 mod training;
 
-use radroute::config::DeviceChoice;
+use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::card::Architecture;
 use radroute::model::weights::{Raw, Weights, to_safetensors};
 use radroute::model::{Classifier, sha256};
@@ -90,7 +90,7 @@ fn training_begins_from_a_part_of_the_network_or_from_nothing_where_that_is_not_
     let partial = folder.path().join("partial.safetensors");
     std::fs::write(&partial, to_safetensors(&tensors).unwrap()).unwrap();
     train(&recipe, &manifest, Some(&partial), &folder.path().join("a"), false).unwrap();
-    Classifier::load(&folder.path().join("a/drawn.safetensors"), DeviceChoice::Cpu).unwrap();
+    Classifier::load(&folder.path().join("a/drawn.safetensors"), DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
 
     let out = folder.path().join("b");
     tensors.retain(|name, _| !name.starts_with("layer2.0.bn1"));
@@ -106,7 +106,7 @@ fn training_begins_from_a_part_of_the_network_or_from_nothing_where_that_is_not_
     let all = Rates { stem: 1.0, layer1: 1.0, layer2: 1.0, layer3: 1.0, layer4: 1.0, heads: 1.0 };
     let recipe = Recipe { rates: all, keep: false, copies: 1, ..recipe };
     train(&recipe, &manifest, None, &out, false).unwrap();
-    Classifier::load(&out.join("drawn.safetensors"), DeviceChoice::Cpu).unwrap();
+    Classifier::load(&out.join("drawn.safetensors"), DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
 
     tensors.insert("layer3.0.conv2.weight".into(), Raw { shape: vec![256, 256, 1, 1], data: vec![0.0; 1 << 16] });
     std::fs::write(&partial, to_safetensors(&tensors).unwrap()).unwrap();
@@ -130,7 +130,8 @@ fn an_ensemble_is_trained_network_by_network_and_can_be_stopped_in_any() {
     let [whole, pieces] = ["whole", "pieces"].map(|name| folder.path().join(name));
     let report = train(&ensemble(), &manifest, Some(&init), &whole, false).unwrap();
     assert!(report.mean_auc.unwrap() > 0.9, "{report:?}");
-    let classifier = Classifier::load(&whole.join("drawn.safetensors"), DeviceChoice::Cpu).unwrap();
+    let classifier =
+        Classifier::load(&whole.join("drawn.safetensors"), DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     assert_eq!(classifier.card().architecture, Architecture::Ensemble);
     let (again, _) =
         radroute::train::evaluate::evaluate(&classifier, &manifest, Split::Validation, &Default::default()).unwrap();
@@ -169,7 +170,10 @@ fn an_experiment_draws_trains_tests_and_tells() {
         let svg = std::fs::read_to_string(out.join(format!("drawn.roc-{name}.svg"))).unwrap();
         assert!(svg.contains("PELVIS") && svg.contains("sensitivity"));
     }
-    let card = Classifier::load(&out.join("drawn.safetensors"), DeviceChoice::Cpu).unwrap().card().clone();
+    let card = Classifier::load(&out.join("drawn.safetensors"), DeviceChoice::Cpu, PrecisionChoice::Auto)
+        .unwrap()
+        .card()
+        .clone();
     assert_eq!(card.data.training["drawn"]["HAND"], 3);
     // More than there are.
     let recipe = Recipe { experiment: Some(Experiment { images: 8, shares: [0.5, 0.25, 0.25] }), ..recipe };

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The CPU engine beside ONNX Runtime and OpenVINO: same weights, same machine, in turn; a table of medians and ratios.
+# The CPU engine beside ONNX Runtime and OpenVINO, in single precision and in 8 bits: same weights, same machine, in turn; a table
+# of medians and ratios.
 # Options go to engine/peers.py (--help). Installs the peers into target/peers-engine (400 MB) on its first run.
 # PyTorch is not among them: its wheel alone is larger than all others, and ONNX Runtime was the faster of the two.
 set -eu

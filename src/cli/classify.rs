@@ -165,7 +165,7 @@ impl Looker {
         let none = config == Path::new(super::SYSTEM_CONFIG) && !config.exists();
         let config = if none { None } else { Some(Config::load(config)?) };
         let settings = config.as_ref().map(|c| c.classify.clone()).unwrap_or_default();
-        let classifier = Classifier::load(model.unwrap_or(&settings.model), settings.device)?;
+        let classifier = Classifier::load(model.unwrap_or(&settings.model), settings.device, settings.precision)?;
         let rules = match &config {
             Some(config) => Rules { mode: Mode::Correct, ..config.verdict_rules(classifier.thresholds()) },
             None => rules(classifier.thresholds(), Mode::Correct),
@@ -191,7 +191,7 @@ impl Looker {
                 Read::Not(facts, look) => (facts, look, None),
                 Read::Image(facts, image, decode_ms) => {
                     let scores = scores.as_mut().map_err(|e| e.clone())?.next().ok_or("the network gave no answer")?;
-                    let model = self.classifier.hash().to_owned();
+                    let model = self.classifier.identity();
                     (facts, Look::Scored { scores, model, decode_ms, classify_ms }, Some(image))
                 }
             };

@@ -89,6 +89,7 @@ impl Config {
             ("listen.address", self.listen.address != new.listen.address),
             ("classify.model", self.classify.model != new.classify.model),
             ("classify.device", self.classify.device != new.classify.device),
+            ("classify.precision", self.classify.precision != new.classify.precision),
             ("log.format", self.log.format != new.log.format),
             ("log.level", self.log.level != new.log.level),
         ];

@@ -98,6 +98,7 @@ pub struct Limits {
 pub struct Classify {
     pub model: PathBuf,
     pub device: DeviceChoice,
+    pub precision: PrecisionChoice,
     pub mode: Mode,
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
@@ -125,6 +126,17 @@ pub enum DeviceChoice {
     Auto,
     Cpu,
     Cuda,
+}
+
+/// `classify.precision`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum PrecisionChoice {
+    /// Whole numbers where the model card allows it and the CPU is quicker so.
+    Auto,
+    F32,
+    Int8,
 }
 
 /// `[[destination]]`
@@ -293,6 +305,7 @@ impl Default for Classify {
         Classify {
             model: PathBuf::from("weights/radroute.safetensors"),
             device: DeviceChoice::Auto,
+            precision: PrecisionChoice::Auto,
             mode: Mode::Correct,
             settle: Duration::from_secs(2),
             settle_max: Duration::from_secs(60),

@@ -386,6 +386,17 @@ fn cuda_in_a_build_without_it_is_an_error() {
 }
 
 #[test]
+fn precision_is_one_of_three_and_whole_numbers_are_for_the_cpu() {
+    let of = |text: &str| Config::parse(&format!("{LEAST}[classify]\n{text}\n")).unwrap().config.classify.precision;
+    assert_eq!([of(""), of("precision = \"auto\"")], [PrecisionChoice::Auto; 2]);
+    assert_eq!(of("precision = \"f32\""), PrecisionChoice::F32);
+    assert_eq!(of("precision = \"int8\"\ndevice = \"cpu\""), PrecisionChoice::Int8);
+    finds_in("[classify]\nprecision = \"f16\"\n", &[(2, "f16")]);
+    let both = problems(&format!("{LEAST}[classify]\ndevice = \"cuda\"\nprecision = \"int8\"\n"));
+    assert!(both.iter().any(|(_, told)| told.contains("is for the CPU")), "{both:?}");
+}
+
+#[test]
 fn what_a_reload_cannot_change() {
     let parse = |text: &str| Config::parse(text).unwrap().config;
     let old = parse(LEAST);
@@ -393,9 +404,13 @@ fn what_a_reload_cannot_change() {
     let reloadable = parse(&format!("{LEAST}[classify]\nmode = \"observe\"\n[limits]\nartim = \"10s\"\n"));
     assert_eq!(old.needs_restart(&reloadable), [""; 0]);
     let new = LEAST.replace("\"state\"", "\"elsewhere\"");
-    let new =
-        parse(&format!("{new}[listen]\naddress = \"0.0.0.0:104\"\n[classify]\nmodel = \"m\"\ndevice = \"cpu\"\n"));
-    assert_eq!(old.needs_restart(&new), ["node.state_dir", "listen.address", "classify.model", "classify.device"]);
+    let new = parse(&format!(
+        "{new}[listen]\naddress = \"0.0.0.0:104\"\n[classify]\nmodel = \"m\"\ndevice = \"cpu\"\nprecision = \"f32\"\n"
+    ));
+    assert_eq!(
+        old.needs_restart(&new),
+        ["node.state_dir", "listen.address", "classify.model", "classify.device", "classify.precision"]
+    );
 }
 
 #[test]

@@ -232,7 +232,7 @@ async fn look_at(row: &InstanceRow, path: PathBuf, stage: &Looker, harvest: Opti
             return Ok(Look::Undecodable { reason: format!("reading took longer than {} s", PATIENCE.as_secs()) });
         }
     };
-    let model = stage.classifier.hash().to_owned();
+    let model = stage.classifier.identity();
     Ok(match stage.network.scores(input, PATIENCE).await? {
         Ok((scores, classify_ms)) => {
             if let (Some(harvester), Some(Harvest { most, min_free }), Some((plane, origin))) =

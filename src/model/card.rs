@@ -2,6 +2,7 @@
 
 use super::ModelError;
 use super::early::Early;
+use super::precision::Int8;
 use crate::preprocess::InputContract;
 use crate::verdict::Threshold;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Card {
     /// What was measured of judging an image in fewer orientations where its verdict is settled; nothing: it is not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early: Option<Early>,
+    /// How maps are quantised for whole numbers, and what was measured of it; nothing: it is not to be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<Int8>,
     /// The outputs in their order: one-vs-rest, each by itself.
     pub heads: Vec<Head>,
     /// Thresholds on the calibrated probability, by head: the heads that may correct a tag.
@@ -149,6 +153,9 @@ impl Card {
             let sane = head.scale.is_finite() && head.scale > 0.0 && head.offset.is_finite();
             demand(sane, &format!("head {}: scale is not above 0, or offset not finite", head.name))?;
         }
+        if let Some(int8) = &self.int8 {
+            int8.check(self.networks())?;
+        }
         for region in crate::anatomy::Region::ALL {
             let term = region.term();
             demand(names.contains(term), &format!("there is no head {term}"))?;
@@ -163,13 +170,21 @@ impl Card {
         Ok(())
     }
 
+    /// How many networks the weights are.
+    pub fn networks(&self) -> usize {
+        match self.architecture {
+            Architecture::Shared => 1,
+            Architecture::Ensemble => self.heads.len(),
+        }
+    }
+
     /// The card for people.
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "# {}\n\n{}\n\n{}, one grey channel, {} one-vs-rest outputs. Made from `{}.json` beside it: do not edit.\n\n\
              - SHA-256 of the weights: `{}`\n- Input: {} × {} pixels, grey values between percentiles {} and {} to 0..1, \
              uniform borders {}, letterbox{}, (v − {}) / {}\n\
-             - Judged in {} orientation(s), the outputs averaged{}\n",
+             - Judged in {} orientation(s), the outputs averaged{}\n{}",
             self.name,
             self.permitted_use,
             match self.architecture {
@@ -189,6 +204,7 @@ impl Card {
             self.input.deviation,
             self.views,
             self.early.as_ref().map_or(String::new(), |early| format!("; {}", early.told())),
+            self.int8.as_ref().map_or(String::new(), |int8| format!("- By measurement, {}\n", int8.told())),
         );
         text += "\n## Regions that may correct a tag\n\n| region | accept from | excluded below |\n|---|---|---|\n";
         for (name, t) in &self.regions {

@@ -32,6 +32,11 @@ pub fn until_settled(
     in_stages(squares, size, views, &VIEWS, settled, logits)
 }
 
+/// All squares in each of `views` orientations, one after the other.
+pub fn all(squares: &[Vec<f32>], size: usize, views: usize) -> impl Iterator<Item = Vec<Vec<f32>>> {
+    (0..views.max(1)).map(move |index| squares.iter().map(|square| view(square, size, views, index)).collect())
+}
+
 /// Judges in so many orientations as each of `stages` says, those after it only what is not settled then.
 fn in_stages(
     squares: &[Vec<f32>],

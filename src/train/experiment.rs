@@ -7,7 +7,7 @@ use super::plot::{self, Diagram, Names};
 use super::write::replace;
 use super::{Run, TrainError, evaluate, train};
 use crate::anatomy::Region;
-use crate::config::DeviceChoice;
+use crate::config::{DeviceChoice, PrecisionChoice};
 use crate::judge::roc::{self, Grouped};
 use crate::judge::{Output, Report, label};
 use crate::model::Classifier;
@@ -67,7 +67,11 @@ pub(super) fn run(run: &Run, experiment: &Experiment) -> Result<Report, TrainErr
         super::readable(&path).map_err(|why| TrainError::Image { file: path, why })?;
     }
     let report = train(&Run { manifest: &picked.manifest, device: run.device.clone(), ..*run })?;
-    let classifier = Classifier::load(&run.out.join(format!("{}.safetensors", recipe.name)), DeviceChoice::Cpu)?;
+    let classifier = Classifier::load(
+        &run.out.join(format!("{}.safetensors", recipe.name)),
+        DeviceChoice::Cpu,
+        PrecisionChoice::F32,
+    )?;
     let outputs = |manifest: &Manifest| match manifest.entries.is_empty() {
         true => Ok(Vec::new()),
         false => evaluate::outputs(&classifier, manifest, Split::Test, 0, run.progress),

@@ -11,6 +11,7 @@ mod experiment;
 pub mod features;
 mod fit;
 pub mod init;
+pub mod int8;
 pub mod listing;
 pub mod manifest;
 pub mod net;

@@ -50,6 +50,7 @@ fn card(run: &Run, bytes: &[u8], fitted: &Fitted, report: &Report) -> Result<Car
         input: run.recipe.input.clone(),
         views: run.recipe.views,
         early: None,
+        int8: None,
         heads: fitted.heads.clone(),
         regions: fitted.thresholds.clone(),
         data: data(run)?,

@@ -1,7 +1,8 @@
 """ONNX Runtime and OpenVINO beside radroute's engine: the shipped weights, grey squares, as many threads, taken in turn.
 
 In each round every row of the table is measured once, for `--seconds`; the table gives the median over the rounds, and its ratio
-to ONNX Runtime's best batch. Largest differences of logits to the first row are told at the end. See engine.sh.
+to ONNX Runtime's best batch, in single precision and in 8 bits. Rows of 8 bits take their ranges from the images that are measured;
+OpenVINO reads ONNX Runtime's quantised graph. Largest differences of logits to the first row are told at the end. See engine.sh.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import graph
 import numpy as np
 
-BASE = "ONNX Runtime f32"
+BASES = ["ONNX Runtime f32", "ONNX Runtime int8"]
 
 
 class Peer:
@@ -47,7 +48,7 @@ class OnnxRuntime(Peer):
     def __init__(self, name, model, threads):
         import onnxruntime
 
-        super().__init__(f"{name} f32")
+        super().__init__(name)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -57,12 +58,12 @@ class OnnxRuntime(Peer):
 
 
 class OpenVino(Peer):
-    """Single precision, also where the CPU has half."""
+    """Single precision where nothing is quantised, also where the CPU has half."""
 
     def __init__(self, name, model, threads):
         import openvino
 
-        super().__init__(f"{name} f32")
+        super().__init__(name)
         core = openvino.Core()
         config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self.model = core.compile_model(core.read_model(model), "CPU", config)
@@ -71,12 +72,16 @@ class OpenVino(Peer):
         return self.model(images)[0]
 
 
+PEERS = {"ONNX Runtime": OnnxRuntime, "OpenVINO": OpenVino}
+
+
 class Radroute(Peer):
     """The example `engine_rate` (rate.rs), which has its own clock."""
 
-    def __init__(self, binary, weights, threads, instructions="best"):
-        super().__init__("radroute f32" if instructions == "best" else f"radroute f32 ({instructions})")
-        command = [binary, weights, str(threads), instructions]
+    def __init__(self, binary, weights, threads, instructions="best", ranges=None):
+        name = "radroute int8" if ranges else "radroute f32"
+        super().__init__(name if instructions == "best" else f"{name} ({instructions})")
+        command = [binary, weights, str(threads), instructions, *map(str, ranges or ())]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def measure(self, images, file, seconds):
@@ -86,10 +91,15 @@ class Radroute(Peer):
         return answer["images_per_s"], np.array(answer["logits"])
 
 
-def rows(args, model, threads):
+def rows(args, models, ranges, threads):
     """The table's rows. Add one here."""
-    ours = [Radroute(args.binary, args.weights, threads, name) for name in args.instructions.split(",")]
-    return [*ours, OnnxRuntime("ONNX Runtime", model, threads), OpenVino("OpenVINO", model, threads)]
+    ours = [
+        Radroute(args.binary, args.weights, threads, name, of)
+        for name in args.instructions.split(",")
+        for of in (None, ranges)
+    ]
+    theirs = [kind(f"{name} {bits}", model, threads) for bits, model in models.items() for name, kind in PEERS.items()]
+    return [*ours, *theirs]
 
 
 def cpu():
@@ -99,13 +109,15 @@ def cpu():
 
 
 def table(title, batches, rates):
-    """Markdown: medians, and the ratio of each row's best batch to that of the base."""
+    """Markdown: medians, and the ratios of each row's best batch to those of the bases."""
     best = {name: max(medians.values()) for name, medians in rates.items()}
     print(f"\n{title}\n")
-    print("| engine |" + "".join(f" batch {batch} |" for batch in batches) + f" best : {BASE} |")
-    print("|---|" + "---:|" * (len(batches) + 1))
+    head = [f"batch {batch}" for batch in batches] + [f"best : {base}" for base in BASES]
+    print(f"| engine | {' | '.join(head)} |")
+    print("|---|" + "---:|" * len(head))
     for name, medians in rates.items():
-        print(f"| {name} |" + "".join(f" {medians[b]:.0f} |" for b in batches) + f" {best[name] / best[BASE]:.2f} |")
+        cells = [f"{medians[b]:.0f}" for b in batches] + [f"{best[name] / best[base]:.2f}" for base in BASES]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def main():
@@ -125,10 +137,14 @@ def main():
     print(f"{cpu()}, {time.strftime('%Y-%m-%d')}, {', '.join(versions)}; images a second, median of {args.rounds} rounds")
     apart = {}
     with tempfile.TemporaryDirectory() as folder:
-        model, file = f"{folder}/model.onnx", f"{folder}/images"
-        graph.export(args.weights, model)
+        models, file = {bits: f"{folder}/{bits}.onnx" for bits in ("f32", "int8")}, f"{folder}/images"
+        graph.export(args.weights, models["f32"])
+        side = numbers(args.sides)[0]
+        seen = graph.images(max(batches), side)
+        graph.quantise(models["f32"], models["int8"], seen)
+        seen.tofile(f"{folder}/seen")
         for threads in numbers(args.threads):
-            peers = rows(args, model, threads)
+            peers = rows(args, models, (f"{folder}/seen", side), threads)
             for side in numbers(args.sides):
                 found = {peer.name: {batch: [] for batch in batches} for peer in peers}
                 for _ in range(args.rounds):

@@ -4,7 +4,7 @@ mod measure;
 mod report;
 
 use super::exit;
-use crate::config::{Config, DeviceChoice};
+use crate::config::{Config, DeviceChoice, PrecisionChoice};
 use crate::dataset::file_meta::read_file_meta;
 use crate::model::Classifier;
 use crate::pixels::probe::Picture;
@@ -26,10 +26,11 @@ milliseconds from a file in memory to what the network sees, for generated image
 to make such an image durable.
 
 Images an hour are an estimate from measured stages. The cores copy an image from a socket to the spool and from the spool to a
-socket and read its pixels, side by side, and the network takes all of them, at the card's size and in all of the card's
-orientations (most images need fewer); the disk makes one image durable after the other; both work at the same time, and the
-slower one counts. This assumes uncompressed images (DX of 3000×2500, CR of 1024×1024), one destination, several associations at
-once, and a network and an archive that keep up. The sender and the receiver of the copies run on the same cores and are counted.";
+socket and read its pixels, side by side, and the network takes all of them, at the card's size, in the arithmetic that the
+configuration's precision comes to, and in all of the card's orientations (most images need fewer); the disk makes one image
+durable after the other; both work at the same time, and the slower one counts. This assumes uncompressed images (DX of 3000×2500,
+CR of 1024×1024), one destination, several associations at once, and a network and an archive that keep up. The sender and the
+receiver of the copies run on the same cores and are counted.";
 
 /// Arguments of `radroute bench`.
 #[derive(clap::Args)]
@@ -118,12 +119,23 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
         built.map_err(|e| Failure(exit::SOFTWARE, format!("cannot start {threads} threads: {e}")))?;
     }
     let threads = rayon::current_num_threads();
-    let classifier = Classifier::load(&model, DeviceChoice::Cpu).map_err(|e| Failure(exit::CONFIG, e.to_string()))?;
+    let load = |precision| {
+        Classifier::load(&model, DeviceChoice::Cpu, precision).map_err(|e| Failure(exit::CONFIG, e.to_string()))
+    };
+    let single = load(PrecisionChoice::F32)?;
+    let whole = single.card().int8.is_some().then(|| load(PrecisionChoice::Int8)).transpose()?;
+    // As the daemon would.
+    let classifier = load(config.as_ref().map_or(PrecisionChoice::Auto, |c| c.classify.precision))?;
     let folder = scratch(args.state_dir.as_deref(), config.as_ref())?;
     let software = |e: MeasureError| Failure(exit::SOFTWARE, e.to_string());
 
     say("the network");
-    let f32 = measure::engine(&classifier, args.batch).map_err(|e| software(e.into()))?;
+    let speed = |classifier: &Classifier| -> Result<Speed, Failure> {
+        let rate = measure::engine(classifier, args.batch).map_err(|e| software(e.into()))?;
+        Ok(Speed { images_per_s: Some(rounded(rate)) })
+    };
+    let f32 = speed(&single)?;
+    let int8 = whole.as_ref().map(speed).transpose()?.unwrap_or_default();
     let classify = measure::classify(&classifier).map_err(|e| software(e.into()))?;
     let dx = Picture::new(DX.0, DX.1);
     let decode_ms = read_all(&args.images, &dx, folder.path(), classifier.wanted_pixels())?;
@@ -135,7 +147,7 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
     let dx = handle(&classifier, &dx, &folder.path().join("dx")).map_err(disk)?;
     let cr = handle(&classifier, &Picture::new(CR.0, CR.1), &folder.path().join("cr")).map_err(disk)?;
     Ok(Report {
-        engine: Engine { f32: Speed { images_per_s: Some(rounded(f32)) }, int8: Speed::default() },
+        engine: Engine { f32, int8 },
         decode_ms,
         spool_sync_ms: Some(rounded(dx.sync * 1e3)),
         capacity_per_hour: Capacity {

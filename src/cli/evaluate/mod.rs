@@ -8,10 +8,11 @@ mod tables;
 mod text;
 
 use super::exit;
-use crate::config::DeviceChoice;
+use crate::config::{DeviceChoice, PrecisionChoice};
 use crate::judge::suspects::{Suspect, suspects};
 use crate::judge::{self, Judged, Output, Report, risk};
 use crate::model::Classifier;
+use crate::train::int8::int8;
 use crate::train::manifest::{Manifest, Split};
 use crate::train::{Progress, TrainError, evaluate, limits, write_card};
 use serde::Serialize;
@@ -34,7 +35,8 @@ pub struct Args {
     /// The part of the manifest to judge on
     #[arg(long, value_enum, default_value = "validation")]
     split: SplitChoice,
-    /// Fit calibration and thresholds anew on these images, and write them with the figures to the model's card
+    /// Fit calibration, thresholds and the steps of whole numbers (int8) anew on these images, and write them with the figures
+    /// to the model's card
     #[arg(long)]
     fit: bool,
     /// With --fit: the rate of outside radiographs that may be called a region
@@ -116,7 +118,7 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such folder");
         return Err(TrainError::Write { file: file.to_owned(), source });
     }
-    let classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
+    let classifier = Classifier::load(&args.model, DeviceChoice::Auto, PrecisionChoice::F32)?;
     let split = match args.split {
         SplitChoice::Train => Split::Train,
         SplitChoice::Validation => Split::Validation,
@@ -146,15 +148,15 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         card.metrics = text.map_err(|e| TrainError::Data(e.to_string()))?;
         card.limits = limits(&card);
         // What was measured with other thresholds does not hold for these.
-        card.early = None;
+        (card.early, card.int8) = (None, None);
         write_card(&args.model, &card)?;
-        let mut classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
         if card.views > 1 {
+            let classifier = Classifier::load(&args.model, DeviceChoice::Auto, PrecisionChoice::F32)?;
             card.early = Some(evaluate::early(&classifier, manifest, &images, &progress)?);
-            write_card(&args.model, &card)?;
-            classifier = Classifier::load(&args.model, DeviceChoice::Auto)?;
         }
-        classifier
+        card.int8 = Some(int8(&args.model, &card, manifest, &images, &progress)?);
+        write_card(&args.model, &card)?;
+        Classifier::load(&args.model, DeviceChoice::Auto, PrecisionChoice::F32)?
     } else {
         classifier
     };

@@ -31,6 +31,9 @@ pub fn text(outcome: &Outcome) -> String {
     if let Some(early) = &classifier.card().early {
         text += &format!("{}\n", early.told());
     }
+    if let Some(int8) = &classifier.card().int8 {
+        text += &format!("{}\n", int8.told());
+    }
     for (source, report) in &report.by_source {
         text += &format!("\n── source {source}: {} images in {} groups\n\n", report.images, report.groups);
         text += &figures(report);

@@ -4,7 +4,7 @@ mod destinations;
 mod routes;
 
 use super::problems::{Places, Problem};
-use super::tables::{Config, DeviceChoice};
+use super::tables::{Config, DeviceChoice, PrecisionChoice};
 use crate::anatomy::{self, Region, Tag};
 use crate::verdict::Mode;
 use std::collections::HashSet;
@@ -159,6 +159,10 @@ impl Check<'_> {
         if classify.device == DeviceChoice::Cuda && !cfg!(feature = "cuda") {
             let message = "device = \"cuda\", but this radroute was built without CUDA; build with --features cuda, or set device = \"cpu\"";
             self.error("classify.device", message);
+        }
+        if classify.device == DeviceChoice::Cuda && classify.precision == PrecisionChoice::Int8 {
+            let message = "precision = \"int8\" is for the CPU; with device = \"cuda\" set precision = \"auto\"";
+            self.error("classify.precision", message);
         }
         self.duration("classify.settle", classify.settle, false);
         self.duration("classify.settle_max", classify.settle_max, false);

@@ -13,7 +13,10 @@ pub enum Level {
 
 /// Instructions that this CPU has. Made by detection only, so whoever holds one may run kernels of its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Isa(Level);
+pub struct Isa {
+    level: Level,
+    vnni: bool,
+}
 
 impl Isa {
     /// The best of this CPU.
@@ -23,7 +26,7 @@ impl Isa {
 
     /// What every CPU has.
     pub const fn portable() -> Isa {
-        Isa(Level::Portable)
+        Isa { level: Level::Portable, vnni: false }
     }
 
     /// All that this CPU has, the best first. Tests run each.
@@ -33,12 +36,22 @@ impl Isa {
 
     /// The family of instructions.
     pub const fn level(self) -> Level {
-        self.0
+        self.level
+    }
+
+    /// Whether it has dot products of bytes (`vpdpbusd`): for AVX-512 those of AVX-512 VNNI, with BW; for AVX2 those of AVX-VNNI.
+    pub const fn vnni(self) -> bool {
+        self.vnni
+    }
+
+    /// The same without dot products of bytes.
+    pub const fn without_vnni(self) -> Isa {
+        Isa { vnni: false, ..self }
     }
 
     /// Output channels that a kernel computes at once: two vectors of single-precision numbers.
     pub const fn panel(self) -> usize {
-        match self.0 {
+        match self.level {
             Level::Portable => 8,
             Level::Avx2 => 16,
             Level::Avx512 => 32,
@@ -47,7 +60,7 @@ impl Isa {
 
     /// `avx512`, `avx2` or `portable`.
     pub const fn name(self) -> &'static str {
-        match self.0 {
+        match self.level {
             Level::Avx512 => "avx512",
             Level::Avx2 => "avx2",
             Level::Portable => "portable",
@@ -62,7 +75,12 @@ fn detect(level: Level) -> Option<Isa> {
         Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
         Level::Portable => true,
     };
-    there.then_some(Isa(level))
+    let vnni = match level {
+        Level::Avx512 => is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni"),
+        Level::Avx2 => is_x86_feature_detected!("avxvnni"),
+        Level::Portable => false,
+    };
+    there.then_some(Isa { level, vnni })
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -10,21 +10,33 @@ use super::winograd::{Winograd, tiles};
 use crate::model::ModelError;
 use crate::model::weights::Conv;
 use rayon::prelude::*;
+use std::fmt::Debug;
 
 /// Up to so many channels kernels are transformed beforehand for Winograd's way.
 const WINOGRAD_CHANNELS: usize = 256;
 
 /// What is to be done, whatever the way.
 #[derive(Clone, Copy)]
-pub struct Task<'a> {
+pub struct Task<'a, T = f32> {
     /// With which instructions.
     pub isa: Isa,
     /// From which maps.
-    pub input: &'a Padded,
+    pub input: &'a Padded<T>,
     /// Added; of the output's shape.
-    pub shortcut: Option<&'a Padded>,
-    /// Cut off below 0.
+    pub shortcut: Option<&'a Padded<T>>,
+    /// Cut off below 0; maps of bytes are, whatever this says.
     pub relu: bool,
+}
+
+/// A convolution of a block, packed.
+pub trait Convolution<T>: Debug + Send + Sync {
+    /// Values of [`Scratch::tiles`] for an output of so many images, rows and columns.
+    fn tiles(&self, _isa: Isa, _images: usize, _height: usize, _width: usize) -> usize {
+        0
+    }
+
+    /// Convolution, bias, shortcut, ReLU; on as many threads as there is scratch for.
+    fn run(&self, task: Task<T>, output: &mut Padded<T>, scratch: &mut [Scratch]);
 }
 
 /// A convolution in the way that suits it.
@@ -59,9 +71,10 @@ impl Layer {
             _ => Layer::Direct(Direct::new(conv, isa)?),
         })
     }
+}
 
-    /// Values of [`Scratch::tiles`] for an output of so many images, rows and columns.
-    pub fn tiles(&self, isa: Isa, images: usize, height: usize, width: usize) -> usize {
+impl Convolution<f32> for Layer {
+    fn tiles(&self, isa: Isa, images: usize, height: usize, width: usize) -> usize {
         match self {
             Layer::Direct(_) => 0,
             Layer::Winograd(layer) => layer.scratch(images * tiles(height, width)),
@@ -69,8 +82,7 @@ impl Layer {
         }
     }
 
-    /// Convolution, bias, shortcut, ReLU; on as many threads as there is scratch for.
-    pub fn run(&self, task: Task, output: &mut Padded, scratch: &mut [Scratch]) {
+    fn run(&self, task: Task, output: &mut Padded, scratch: &mut [Scratch]) {
         let tiles = output.images() * tiles(output.height, output.width);
         let rows = match self {
             Layer::Direct(_) => 1,
@@ -86,11 +98,11 @@ impl Layer {
 }
 
 /// Has `work` done for all rows of `output`: at once by one thread, or some bands by each, which begin at multiples of `unit`.
-pub fn in_bands(
-    output: &mut Padded,
+pub fn in_bands<T: Copy + Default + Send>(
+    output: &mut Padded<T>,
     unit: usize,
     scratch: &mut [Scratch],
-    work: impl Fn(&mut [Band], &mut Scratch) + Sync,
+    work: impl Fn(&mut [Band<T>], &mut Scratch) + Sync,
 ) {
     let height = output.height.max(1);
     match scratch {

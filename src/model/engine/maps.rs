@@ -6,7 +6,7 @@ use super::buffer::Buffer;
 /// and width are filled up to a multiple of four and two more, which is what Winograd's tiles read. Only the image itself
 /// is ever written.
 #[derive(Debug, Default)]
-pub struct Padded {
+pub struct Padded<T = f32> {
     /// Rows of an image.
     pub height: usize,
     /// Pixels of a row.
@@ -17,11 +17,11 @@ pub struct Padded {
     rows: usize,
     /// Values of a row with its border.
     line: usize,
-    data: Buffer<f32>,
+    data: Buffer<T>,
 }
 
 /// Whole rows of one image, to be written by one thread.
-pub struct Band<'a> {
+pub struct Band<'a, T = f32> {
     /// Which image.
     pub image: usize,
     /// The first row, without the border.
@@ -33,12 +33,12 @@ pub struct Band<'a> {
     /// Values from a row to the next.
     pub line: usize,
     /// These rows with their border on either side: the first begins at 0.
-    pub data: &'a mut [f32],
+    pub data: &'a mut [T],
 }
 
-impl Padded {
+impl<T: Copy + Default> Padded<T> {
     /// Zeros.
-    pub fn zeros(images: usize, height: usize, width: usize, channels: usize) -> Padded {
+    pub fn zeros(images: usize, height: usize, width: usize, channels: usize) -> Padded<T> {
         let filled = |side: usize| side.next_multiple_of(4) + 2;
         let (rows, line) = (filled(height), filled(width) * channels);
         Padded { height, width, channels, rows, line, data: Buffer::zeros(images * rows * line) }
@@ -55,7 +55,7 @@ impl Padded {
     }
 
     /// All values, borders included.
-    pub fn data(&self) -> &[f32] {
+    pub fn data(&self) -> &[T] {
         &self.data
     }
 
@@ -65,13 +65,13 @@ impl Padded {
     }
 
     /// The rows of a band of the same shape as these maps, as [`Band::data`] has them.
-    pub fn beside(&self, band: &Band) -> &[f32] {
+    pub fn beside(&self, band: &Band<T>) -> &[T] {
         let first = self.place(band.image, band.first + 1, 0);
         &self.data[first..first + band.count * self.line]
     }
 
     /// All images, cut into bands of `rows` rows.
-    pub fn bands(&mut self, rows: usize) -> Vec<Band<'_>> {
+    pub fn bands(&mut self, rows: usize) -> Vec<Band<'_, T>> {
         let Padded { height, width, line, .. } = *self;
         let mut all = Vec::new();
         for (image, data) in self.data.chunks_exact_mut(self.rows * line).enumerate() {
@@ -83,7 +83,7 @@ impl Padded {
     }
 
     /// Takes over as many images of the same shape, without borders.
-    pub fn fill(&mut self, maps: &[f32]) {
+    pub fn fill(&mut self, maps: &[T]) {
         let Padded { channels, line, .. } = *self;
         let values = self.width * channels;
         for band in self.bands(self.height) {
@@ -95,7 +95,7 @@ impl Padded {
     }
 
     /// The rows of an image without their border.
-    pub fn image(&self, image: usize) -> impl Iterator<Item = &[f32]> {
+    pub fn image(&self, image: usize) -> impl Iterator<Item = &[T]> {
         let values = self.width * self.channels;
         (1..=self.height).map(move |y| &self.data[self.place(image, y, 1)..][..values])
     }

@@ -8,6 +8,7 @@
 //! | `direct`, `winograd`, `deep`, `stem` | convolutions, made of kernels |
 //! | `layer`, `space` | which way a convolution takes; threads; memory |
 //! | `buffer`, `maps` | aligned memory, feature maps with a border of zeros |
+//! | [`int8`] | the same network in whole numbers |
 //!
 //! Maps are channels last, batch norms are folded, and bias, shortcut and ReLU are applied while results are still in
 //! registers. Kernels are packed once, when the network is made; maps lie in memory that is kept. A batch is cut into parts of a
@@ -23,6 +24,7 @@
 pub mod buffer;
 mod deep;
 mod direct;
+pub mod int8;
 pub mod isa;
 mod layer;
 mod maps;
@@ -39,8 +41,9 @@ use super::cam::{ActivationMap, activation_maps};
 use super::folded::Folded;
 use super::weights::{BLOCKS, Weights};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape as TensorShape, Tensor};
+use int8::range::Ranges;
 use isa::Isa;
-use layer::Layer;
+use layer::{Convolution, Layer};
 use maps::Padded;
 use rayon::prelude::*;
 use space::{Shape, Space, Spaces};
@@ -58,31 +61,35 @@ pub struct Maps {
     pub data: Vec<f32>,
 }
 
+/// What maps are made of: `f32`, or `u8` for arithmetic in whole numbers.
+trait Value: Copy + Default + std::fmt::Debug + Into<f32> + Send + Sync + 'static {
+    /// A convolution of a block.
+    type Layer: Convolution<Self>;
+}
+
+impl Value for f32 {
+    type Layer = Layer;
+}
+
 /// The network, ready to run. May be shared by threads.
 #[derive(Debug)]
 pub struct Network {
     isa: Isa,
-    packed: Packed,
+    stem: Stem,
+    blocks: Vec<Block<f32>>,
     /// `[512, heads]`
     head_weight: Tensor,
     /// The same values.
     head_rows: Vec<f32>,
     head_bias: Vec<f32>,
-    spaces: Spaces,
-}
-
-/// All convolutions.
-#[derive(Debug)]
-struct Packed {
-    stem: Stem,
-    blocks: Vec<Block>,
+    spaces: Spaces<f32>,
 }
 
 #[derive(Debug)]
-struct Block {
-    conv1: Layer,
-    conv2: Layer,
-    beside: Option<Layer>,
+struct Block<T: Value> {
+    conv1: T::Layer,
+    conv2: T::Layer,
+    beside: Option<T::Layer>,
 }
 
 /// About how many pixels of grey images a thread takes through the network at once: eight images of 224 × 224. More of them
@@ -119,35 +126,13 @@ impl Network {
         }
         Ok(Network {
             isa,
-            packed: Packed { stem: Stem::new(&folded.stem, isa)?, blocks },
+            stem: Stem::new(&folded.stem, isa)?,
+            blocks,
             head_rows: folded.head_weight.flatten_all()?.to_vec1()?,
             head_weight: folded.head_weight.clone(),
             head_bias: folded.head_bias.clone(),
             spaces: Spaces::default(),
         })
-    }
-
-    /// The logits of each image, a grey square of side `size`.
-    ///
-    /// # Errors
-    /// An image of another size.
-    pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
-        if inputs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let grey = Tensor::from_vec(joined(inputs, size)?, (inputs.len(), 1, size, size), &Device::Cpu)?;
-        Ok(grey.apply_op1_no_bwd(self)?.to_vec2()?)
-    }
-
-    /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
-    ///
-    /// # Errors
-    /// An image of another size.
-    pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
-        if inputs.is_empty() {
-            return Ok(Vec::new());
-        }
-        activation_maps(&self.front(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
     }
 
     /// Grey squares of side `size` → the maps after the stem and the first `blocks` blocks.
@@ -157,11 +142,28 @@ impl Network {
     pub fn front(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
         let grey = joined(inputs, size)?;
         let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
-            space.begin(self.isa, &self.packed.stem, &grey[images.start * size * size..images.end * size * size]);
-            self.blocks(space, 0..blocks);
+            self.begin(space, &grey[images.start * size * size..images.end * size * size], blocks);
             plain(space.maps())
         });
         Ok(joined_maps(parts))
+    }
+
+    /// The values of all maps on the way, by part of the batch.
+    pub(self) fn watched(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Ranges>, ModelError> {
+        let grey = joined(inputs, size)?;
+        Ok(self.parts(inputs.len(), [size, size], None, |space, images| {
+            let mut ranges = Ranges::default();
+            let mut at = 0..;
+            let mut count = |maps: &Padded| at.by_ref().take(1).for_each(|map| ranges.count(map, maps));
+            self.begin(space, &grey[images.start * size * size..images.end * size * size], 0);
+            count(space.maps());
+            for index in 0..BLOCKS.len() {
+                self.blocks(space, index..index + 1);
+                space.inside(index).into_iter().for_each(&mut count);
+                count(space.maps());
+            }
+            ranges
+        }))
     }
 
     /// Maps before block `first` → the logits of each image.
@@ -188,23 +190,52 @@ impl Network {
         Ok(parts.into_iter().flatten().collect())
     }
 
-    fn blocks(&self, space: &mut Space, range: Range<usize>) {
-        for (index, block) in range.clone().zip(&self.packed.blocks[range]) {
-            space.block(self.isa, index, &block.conv1, &block.conv2, block.beside.as_ref());
+    /// The logits of each image, a grey square of side `size`.
+    ///
+    /// # Errors
+    /// An image of another size.
+    pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let grey = Tensor::from_vec(joined(inputs, size)?, (inputs.len(), 1, size, size), &Device::Cpu)?;
+        Ok(grey.apply_op1_no_bwd(self)?.to_vec2()?)
+    }
+
+    /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
+    ///
+    /// # Errors
+    /// An image of another size.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        activation_maps(&self.front(inputs, size, BLOCKS.len())?, &self.head_weight, &self.head_bias)
+    }
+
+    /// The stem and the first `blocks` blocks.
+    fn begin(&self, space: &mut Space<f32>, grey: &[f32], blocks: usize) {
+        space.begin(self.isa, &self.stem, grey);
+        self.blocks(space, 0..blocks);
+    }
+
+    fn blocks(&self, space: &mut Space<f32>, range: Range<usize>) {
+        for (index, block) in range.clone().zip(&self.blocks[range]) {
+            space.block(self.isa, index, block);
         }
     }
 
     /// Global average pool and the last layer: one logit a head for each image.
-    fn end(&self, maps: &Padded) -> Vec<Vec<f32>> {
+    fn end<T: Value>(&self, maps: &Padded<T>) -> Vec<Vec<f32>> {
         let pixels = maps.height * maps.width;
         let image = |i| self.heads(maps.image(i).flat_map(|row| row.chunks_exact(maps.channels)), pixels);
         (0..maps.images()).map(image).collect()
     }
 
-    fn heads<'a>(&self, pixels: impl Iterator<Item = &'a [f32]>, count: usize) -> Vec<f32> {
+    fn heads<'a, T: Value>(&self, pixels: impl Iterator<Item = &'a [T]>, count: usize) -> Vec<f32> {
         let mut pooled = [0.0f32; 512];
         for pixel in pixels {
-            pooled.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+            pooled.iter_mut().zip(pixel).for_each(|(sum, &v)| *sum += v.into());
         }
         let mut logits = self.head_bias.clone();
         for (sum, row) in pooled.iter().zip(self.head_rows.chunks_exact(logits.len().max(1))) {
@@ -215,13 +246,13 @@ impl Network {
     }
 
     /// Has `work` done for a batch: parts of a few images on a thread each, or all of them at once on all threads.
-    fn parts<T: Send>(
+    fn parts<R: Send>(
         &self,
         images: usize,
         side: [usize; 2],
         block: Option<usize>,
-        work: impl Fn(&mut Space, Range<usize>) -> T + Sync,
-    ) -> Vec<T> {
+        work: impl Fn(&mut Space<f32>, Range<usize>) -> R + Sync,
+    ) -> Vec<R> {
         let all = rayon::current_num_threads();
         // A map's pixel stands for this many of the image.
         let scale =
@@ -238,7 +269,7 @@ impl Network {
             .map(|first| {
                 let range = first..(first + each).min(images);
                 let mut space =
-                    self.spaces.take(Shape { images: range.len(), side, block, threads }, self.isa, &self.packed);
+                    self.spaces.take(Shape { images: range.len(), side, block, threads }, self.isa, &self.blocks);
                 let result = work(&mut space, range);
                 self.spaces.put(space);
                 result
@@ -262,8 +293,7 @@ impl CustomOp1 for Network {
         let grey = &storage.as_slice::<f32>()?[first..last];
         let values = height * width;
         let parts = self.parts(images, [height, width], None, |space, images| {
-            space.begin(self.isa, &self.packed.stem, &grey[images.start * values..images.end * values]);
-            self.blocks(space, 0..BLOCKS.len());
+            self.begin(space, &grey[images.start * values..images.end * values], BLOCKS.len());
             self.end(space.maps())
         });
         let logits: Vec<f32> = parts.into_iter().flatten().flatten().collect();
@@ -280,8 +310,8 @@ fn joined(inputs: &[Vec<f32>], size: usize) -> Result<Vec<f32>, ModelError> {
 }
 
 /// Maps without their border.
-fn plain(maps: &Padded) -> Maps {
-    let data = (0..maps.images()).flat_map(|i| maps.image(i)).flatten().copied().collect();
+fn plain<T: Value>(maps: &Padded<T>) -> Maps {
+    let data = (0..maps.images()).flat_map(|i| maps.image(i)).flatten().map(|&v| v.into()).collect();
     Maps { images: maps.images(), height: maps.height, width: maps.width, channels: maps.channels, data }
 }
 

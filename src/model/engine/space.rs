@@ -1,10 +1,10 @@
 //! The memory that a part of a batch passes through, kept for the next one.
 
 use super::isa::Isa;
-use super::layer::{Layer, Scratch, Task, in_bands};
+use super::layer::{Convolution, Scratch, Task, in_bands};
 use super::maps::{Band, Padded};
 use super::stem::{Stem, StemScratch, halved};
-use super::{Maps, Packed};
+use super::{Block, Maps, Value};
 use crate::model::weights::BLOCKS;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,18 +28,19 @@ pub struct Shape {
 
 /// Maps of one size.
 #[derive(Debug, Default)]
-struct Stage {
+struct Stage<T> {
     /// What blocks give, in turn. The second also takes what comes from beside the stage's first block.
-    outer: [Padded; 2],
+    outer: [Padded<T>; 2],
     /// Between a block's convolutions.
-    inner: Padded,
+    inner: Padded<T>,
 }
 
 /// Memory for one pass of [`Shape::images`] images.
 #[derive(Debug)]
-pub struct Space {
-    shape: Shape,
-    stages: [Stage; STAGES],
+pub struct Space<T> {
+    /// What it is for.
+    pub shape: Shape,
+    stages: [Stage<T>; STAGES],
     scratch: Vec<Scratch>,
     /// Where the last block's maps are: stage, and which of its outer ones.
     at: (usize, usize),
@@ -47,24 +48,24 @@ pub struct Space {
 
 /// Spaces not in use.
 #[derive(Debug, Default)]
-pub struct Spaces(Mutex<Vec<Space>>);
+pub struct Spaces<T>(Mutex<Vec<Space<T>>>);
 
-impl Spaces {
+impl<T: Value> Spaces<T> {
     /// A space of this shape, with its borders at zero.
-    pub fn take(&self, shape: Shape, isa: Isa, network: &Packed) -> Space {
+    pub fn take(&self, shape: Shape, isa: Isa, blocks: &[Block<T>]) -> Space<T> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle.iter().position(|space| space.shape == shape);
         match found {
             Some(found) => idle.swap_remove(found),
             None => {
                 drop(idle);
-                Space::new(shape, isa, network)
+                Space::new(shape, isa, blocks)
             }
         }
     }
 
     /// Keeps a space for the next of its shape; forgets the oldest beyond one for each thread.
-    pub fn put(&self, space: Space) {
+    pub fn put(&self, space: Space<T>) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(space);
         if idle.len() > rayon::current_num_threads() {
@@ -78,8 +79,8 @@ fn stage_before(block: usize) -> usize {
     block.saturating_sub(1) / DEPTH
 }
 
-impl Space {
-    fn new(shape: Shape, isa: Isa, network: &Packed) -> Space {
+impl<T: Value> Space<T> {
+    fn new(shape: Shape, isa: Isa, blocks: &[Block<T>]) -> Space<T> {
         let Shape { images, side, block, threads } = shape;
         let [mut height, mut width] = match block {
             None => side.map(|n| halved(halved(n))),
@@ -88,14 +89,14 @@ impl Space {
         let block = block.unwrap_or(0);
         let first = stage_before(block);
         let mut tiles = 0;
-        let mut stages: [Stage; STAGES] = Default::default();
+        let mut stages: [Stage<T>; STAGES] = Default::default();
         for (i, stage) in stages.iter_mut().enumerate().skip(first) {
             if i > first {
                 [height, width] = [halved(height), halved(width)];
             }
             let zeros = || Padded::zeros(images, height, width, BLOCKS[i * DEPTH].to);
             *stage = Stage { outer: [zeros(), zeros()], inner: zeros() };
-            let layers = network.blocks[i * DEPTH..(i + 1) * DEPTH].iter().flat_map(|b| [&b.conv1, &b.conv2]);
+            let layers = blocks.iter().skip(i * DEPTH).take(DEPTH).flat_map(|b| [&b.conv1, &b.conv2]);
             tiles = layers.map(|layer| layer.tiles(isa, images, height, width)).fold(tiles, usize::max);
         }
         let scratch = (0..threads).map(|_| Scratch {
@@ -105,29 +106,9 @@ impl Space {
         Space { shape, stages, scratch: scratch.collect(), at: (first, 0) }
     }
 
-    /// Grey images, one after the other → the stem's pooled maps.
-    pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
-        let side = self.shape.side;
-        self.at = (0, 0);
-        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
-            for band in bands {
-                let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
-                stem.run(isa, image, side, band, &mut scratch.stem);
-            }
-        });
-    }
-
-    /// Maps before the block of [`Shape::block`].
-    pub fn load(&mut self, maps: &Maps, first_image: usize) {
-        let block = self.shape.block.unwrap_or(0);
-        let stage = stage_before(block);
-        self.at = (stage, 0);
-        let values = maps.height * maps.width * maps.channels;
-        self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);
-    }
-
     /// Runs one block.
-    pub fn block(&mut self, isa: Isa, index: usize, conv1: &Layer, conv2: &Layer, beside: Option<&Layer>) {
+    pub fn block(&mut self, isa: Isa, index: usize, block: &Block<T>) {
+        let Block { conv1, conv2, beside } = block;
         let scratch = &mut self.scratch[..];
         let stage = index / DEPTH;
         let (before, from) = self.stages.split_at_mut(stage);
@@ -149,8 +130,58 @@ impl Space {
         }
     }
 
+    /// What the last block, `index`, had inside: between its convolutions, and from beside it where something comes from there.
+    pub fn inside(&self, index: usize) -> Vec<&Padded<T>> {
+        let stage = &self.stages[index / DEPTH];
+        let changed = BLOCKS[index].from != BLOCKS[index].to;
+        std::iter::once(&stage.inner).chain(changed.then_some(&stage.outer[1])).collect()
+    }
+
     /// The maps that the last block gave.
-    pub fn maps(&self) -> &Padded {
+    pub fn maps(&self) -> &Padded<T> {
         &self.stages[self.at.0].outer[self.at.1]
+    }
+}
+
+impl Space<f32> {
+    /// Grey images, one after the other → the stem's pooled maps.
+    pub fn begin(&mut self, isa: Isa, stem: &Stem, images: &[f32]) {
+        let side = self.shape.side;
+        self.at = (0, 0);
+        in_bands(&mut self.stages[0].outer[0], 1, &mut self.scratch, |bands: &mut [Band], scratch| {
+            for band in bands {
+                let image = &images[band.image * side[0] * side[1]..][..side[0] * side[1]];
+                stem.run(isa, image, side, band, &mut scratch.stem);
+            }
+        });
+    }
+
+    /// Maps before the block of [`Shape::block`].
+    pub fn load(&mut self, maps: &Maps, first_image: usize) {
+        let block = self.shape.block.unwrap_or(0);
+        let stage = stage_before(block);
+        self.at = (stage, 0);
+        let values = maps.height * maps.width * maps.channels;
+        self.stages[stage].outer[0].fill(&maps.data[first_image * values..]);
+    }
+}
+
+impl Space<u8> {
+    /// Single-precision maps before the block of [`Shape::block`], each value in as many steps of `step` as it has.
+    pub fn quantise(&mut self, maps: &Padded, step: f32) {
+        let stage = stage_before(self.shape.block.unwrap_or(0));
+        self.at = (stage, 0);
+        let per = 1.0 / step;
+        in_bands(&mut self.stages[stage].outer[0], 1, &mut self.scratch, |bands: &mut [Band<u8>], _| {
+            for band in bands {
+                let rows = (0..band.count).map(|row| maps.place(band.image, band.first + row + 1, 0));
+                for (first, to) in rows.zip(band.data.chunks_exact_mut(band.line)) {
+                    // The border is zeros in either.
+                    for (to, v) in to.iter_mut().zip(&maps.data()[first..]) {
+                        *to = (v * per + 0.5) as u8;
+                    }
+                }
+            }
+        });
     }
 }

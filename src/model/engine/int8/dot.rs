@@ -1,0 +1,301 @@
+//! Dot products of bytes: kernels in whole numbers are written once over [`Dot`] and compiled for each set of instructions.
+//!
+//! As in `engine::simd`, a value of a [`Dot`] type is made in [`run`] alone, for an [`Isa`] that has its instructions.
+#![allow(unsafe_code)]
+
+use crate::model::engine::isa::{Isa, Level};
+
+/// Vectors of 32-bit sums of products of bytes.
+pub trait Dot: Copy {
+    /// [`Dot::LANES`] whole numbers of 32 bits.
+    type V: Copy;
+    /// Four weights of each lane.
+    type W: Copy;
+    /// Sums in a vector.
+    const LANES: usize;
+    /// Half the pixels of a register tile of two vectors a pixel: as many as the registers hold.
+    const ROWS: usize;
+
+    /// The same in all lanes.
+    fn splat(self, v: i32) -> Self::V;
+    /// Adds to each lane the products of the four unsigned bytes of `x` and the four signed ones of `w`.
+    fn dot(self, sum: Self::V, x: Self::V, w: Self::W) -> Self::V;
+    /// Reads four weights of each lane.
+    ///
+    /// # Safety
+    /// `from` points at `4 * LANES` weights that may be read.
+    unsafe fn weights(self, from: *const i8) -> Self::W;
+    /// `sum * by + bias`, and where there is one `beside` times its factor; rounded to even, cut off at 0 and 255.
+    ///
+    /// # Safety
+    /// `LANES` values may be read at each pointer, and written at `to`.
+    unsafe fn finish(
+        self,
+        sum: Self::V,
+        by: *const f32,
+        bias: *const f32,
+        beside: Option<(*const u8, f32)>,
+        to: *mut u8,
+    );
+}
+
+/// Work to be done with dot products. Implementations of `run`, and what they call in inner loops, are `#[inline(always)]`:
+/// only then the compiler uses the instructions.
+pub trait DotKernel {
+    /// Does it.
+    fn run<D: Dot>(self, dot: D);
+}
+
+/// Does the work with the best instructions that `isa` has.
+pub fn run(isa: Isa, kernel: impl DotKernel) {
+    match isa.level() {
+        // SAFETY: an `Isa` that says so exists only where detection found AVX-512F, BW and VNNI.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if isa.vnni() => unsafe { run_avx512(kernel) },
+        // SAFETY: an `Isa` that says so exists only where detection found AVX2 and AVX-VNNI.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if isa.vnni() => unsafe { run_avx_vnni(kernel) },
+        // SAFETY: an `Isa` of these levels exists only where detection found AVX-512F, which comes with AVX2, or AVX2.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx2 => unsafe { run_avx2(kernel) },
+        _ => kernel.run(Portable),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn run_avx512(kernel: impl DotKernel) {
+    kernel.run(x86::Avx512::new());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avxvnni")]
+fn run_avx_vnni(kernel: impl DotKernel) {
+    kernel.run(x86::AvxVnni::new());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn run_avx2(kernel: impl DotKernel) {
+    kernel.run(x86::Avx2::new());
+}
+
+/// Plain Rust.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+impl Dot for Portable {
+    type V = [i32; 4];
+    type W = [i8; 16];
+    const LANES: usize = 4;
+    const ROWS: usize = 2;
+
+    #[inline(always)]
+    fn splat(self, v: i32) -> [i32; 4] {
+        [v; 4]
+    }
+
+    #[inline(always)]
+    fn dot(self, mut sum: [i32; 4], x: [i32; 4], w: [i8; 16]) -> [i32; 4] {
+        let x = x[0].to_ne_bytes();
+        for (sum, w) in sum.iter_mut().zip(w.chunks_exact(4)) {
+            *sum += x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w)).sum::<i32>();
+        }
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, from: *const i8) -> [i8; 16] {
+        // SAFETY: the caller says that sixteen may be read.
+        unsafe { from.cast::<[i8; 16]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(
+        self,
+        sum: [i32; 4],
+        by: *const f32,
+        bias: *const f32,
+        beside: Option<(*const u8, f32)>,
+        to: *mut u8,
+    ) {
+        for (i, sum) in sum.into_iter().enumerate() {
+            // SAFETY: the caller says that four values may be read and written.
+            unsafe {
+                let mut v = sum as f32 * *by.add(i) + *bias.add(i);
+                if let Some((from, scale)) = beside {
+                    v += f32::from(*from.add(i)) * scale;
+                }
+                *to.add(i) = v.clamp(0.0, 255.0).round_ties_even() as u8;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Dot;
+    use std::arch::x86_64::*;
+    use std::convert::identity;
+
+    /// Instructions of 256 bits: what AVX2 does alone, and the dot product.
+    macro_rules! avx2 {
+        ($(#[$doc:meta])* $name:ident, $features:literal, $weights:ty, $rows:literal, $load:ident, $dot:ident) => {
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            pub struct $name(());
+
+            impl $name {
+                /// Only code compiled for these instructions can call this safely.
+                #[inline]
+                #[target_feature(enable = $features)]
+                pub fn new() -> $name {
+                    $name(())
+                }
+            }
+
+            impl Dot for $name {
+                type V = __m256i;
+                type W = $weights;
+                const LANES: usize = 8;
+                const ROWS: usize = $rows;
+
+                #[inline(always)]
+                fn splat(self, v: i32) -> __m256i {
+                    // SAFETY: `self` was made by code compiled for these instructions.
+                    unsafe { _mm256_set1_epi32(v) }
+                }
+
+                #[inline(always)]
+                fn dot(self, sum: __m256i, x: __m256i, w: $weights) -> __m256i {
+                    // SAFETY: as for `splat`.
+                    unsafe { $dot(sum, x, w) }
+                }
+
+                #[inline(always)]
+                unsafe fn weights(self, from: *const i8) -> $weights {
+                    // SAFETY: as for `splat`; the caller says that 32 weights may be read.
+                    unsafe { $load(_mm256_loadu_si256(from.cast())) }
+                }
+
+                #[inline(always)]
+                unsafe fn finish(
+                    self,
+                    sum: __m256i,
+                    by: *const f32,
+                    bias: *const f32,
+                    beside: Option<(*const u8, f32)>,
+                    to: *mut u8,
+                ) {
+                    // SAFETY: as for `splat`; the caller says that eight values may be read and written.
+                    unsafe {
+                        let v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(by));
+                        let mut v = _mm256_add_ps(v, _mm256_loadu_ps(bias));
+                        if let Some((from, scale)) = beside {
+                            let b = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())));
+                            v = _mm256_add_ps(v, _mm256_mul_ps(b, _mm256_set1_ps(scale)));
+                        }
+                        let v = _mm256_min_ps(_mm256_max_ps(v, _mm256_setzero_ps()), _mm256_set1_ps(255.0));
+                        let v = _mm256_cvtps_epi32(v);
+                        let v = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                        _mm_storel_epi64(to.cast(), _mm_packus_epi16(v, v));
+                    }
+                }
+            }
+        };
+    }
+
+    /// Even and odd bytes of weights, widened to 16 bits.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline(always)]
+    unsafe fn widened(w: __m256i) -> [__m256i; 2] {
+        // SAFETY: the caller's.
+        unsafe { [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)), _mm256_srai_epi16::<8>(w)] }
+    }
+
+    /// What `vpdpbusd` does: even and odd bytes by themselves, so that no sum saturates.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline(always)]
+    unsafe fn dot_widened(sum: __m256i, x: __m256i, w: [__m256i; 2]) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe {
+            let even = _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)), w[0]);
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(x), w[1]);
+            _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+        }
+    }
+
+    avx2!(
+        /// AVX2 alone. 4 pixels of 2 vectors, 4 of weights and 2 of a pixel: 14 of 16 registers.
+        Avx2, "avx2", [__m256i; 2], 2, widened, dot_widened
+    );
+    avx2!(
+        /// AVX-VNNI: `vpdpbusd`, which does not saturate. 6 pixels of 2 vectors, 2 of weights and one of a pixel: 15 of 16
+        /// registers.
+        AvxVnni, "avx2,avxvnni", __m256i, 3, identity, _mm256_dpbusd_avx_epi32
+    );
+
+    /// AVX-512 VNNI. 14 pixels of 2 vectors, 2 of weights and one of a pixel: 31 of 32 registers.
+    #[derive(Clone, Copy)]
+    pub struct Avx512(());
+
+    impl Avx512 {
+        /// Only code compiled for these instructions can call this safely.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        pub fn new() -> Avx512 {
+            Avx512(())
+        }
+    }
+
+    impl Dot for Avx512 {
+        type V = __m512i;
+        type W = __m512i;
+        const LANES: usize = 16;
+        const ROWS: usize = 7;
+
+        #[inline(always)]
+        fn splat(self, v: i32) -> __m512i {
+            // SAFETY: `self` was made by code compiled for these instructions.
+            unsafe { _mm512_set1_epi32(v) }
+        }
+
+        #[inline(always)]
+        fn dot(self, sum: __m512i, x: __m512i, w: __m512i) -> __m512i {
+            // SAFETY: as for `splat`.
+            unsafe { _mm512_dpbusd_epi32(sum, x, w) }
+        }
+
+        #[inline(always)]
+        unsafe fn weights(self, from: *const i8) -> __m512i {
+            // SAFETY: as for `splat`; the caller says that 64 weights may be read.
+            unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn finish(
+            self,
+            sum: __m512i,
+            by: *const f32,
+            bias: *const f32,
+            beside: Option<(*const u8, f32)>,
+            to: *mut u8,
+        ) {
+            // SAFETY: as for `splat`; the caller says that sixteen values may be read and written.
+            unsafe {
+                let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(by));
+                let mut v = _mm512_add_ps(v, _mm512_loadu_ps(bias));
+                if let Some((from, scale)) = beside {
+                    let b = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())));
+                    v = _mm512_add_ps(v, _mm512_mul_ps(b, _mm512_set1_ps(scale)));
+                }
+                let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_setzero_ps()), _mm512_set1_ps(255.0));
+                _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+            }
+        }
+    }
+}

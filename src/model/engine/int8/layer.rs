@@ -1,0 +1,193 @@
+//! A block's convolution in whole numbers, over patches where they lie.
+
+use super::round::{Quantised, quantise};
+use super::tile::{Filter, PANEL, Strip};
+use crate::model::ModelError;
+use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
+use crate::model::engine::maps::{Band, Padded};
+use crate::model::engine::tile::Line;
+use crate::model::weights::Conv;
+
+/// What a byte of each map around a convolution stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    /// Of the input.
+    pub input: f32,
+    /// Of the output.
+    pub output: f32,
+    /// The output's byte for 0: 0, or 128 without a ReLU.
+    pub zero: u8,
+    /// Of what is added: a byte's worth, and the byte for 0.
+    pub shortcut: Option<(f32, u8)>,
+}
+
+/// A convolution of one or three by as many taps, packed.
+#[derive(Debug)]
+pub struct Direct {
+    kernel: usize,
+    stride: usize,
+    from: usize,
+    to: usize,
+    kernels: Quantised,
+    /// From sums to steps of the output, one a channel.
+    multiplier: Vec<f32>,
+    /// In steps of the output.
+    bias: Vec<f32>,
+    /// Steps of the output in one of the shortcut.
+    shortcut: f32,
+}
+
+impl Direct {
+    /// Packs a convolution; the channels fill panels.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn new(conv: &Conv, steps: Steps) -> Result<Direct, ModelError> {
+        let rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        let kernels = quantise(&rows, conv.from, conv.to);
+        let (shortcut, zero) = steps.shortcut.map_or((0.0, 0), |(step, zero)| (step / steps.output, zero));
+        // The zeros of output and shortcut are whole numbers of their steps: they go with the bias.
+        let moved = f32::from(steps.zero) - f32::from(zero) * shortcut;
+        Ok(Direct {
+            kernel: conv.kernel,
+            stride: conv.stride,
+            from: conv.from,
+            to: conv.to,
+            multiplier: kernels.scales.iter().map(|scale| scale * steps.input / steps.output).collect(),
+            bias: conv.bias.iter().map(|bias| bias / steps.output + moved).collect(),
+            kernels,
+            shortcut,
+        })
+    }
+
+    /// Computes some bands of the output, one panel of channels after the other: it stays in the cache meanwhile.
+    fn bands(&self, task: Task<u8>, bands: &mut [Band<u8>]) {
+        let Task { isa, input, shortcut, .. } = task;
+        let depth = self.kernel * self.from;
+        // The border is one wide; a kernel of one tap begins behind it.
+        let border = 1 - self.kernel / 2;
+        for (p, weights) in self.kernels.weights.chunks_exact(self.kernel * depth * PANEL).enumerate() {
+            let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
+            let filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
+            for band in bands.iter_mut() {
+                let shortcut = shortcut.map(|maps| (maps.beside(band), self.shortcut));
+                let (image, first, stretch) = (band.image, band.first, band.line);
+                let line = |row: usize| Line {
+                    from: input.place(image, (first + row) * self.stride + border, border),
+                    to: row * stretch + self.to + p * PANEL,
+                };
+                for row in (0..band.count).step_by(2) {
+                    Strip {
+                        filter,
+                        input: input.data(),
+                        step: self.stride * self.from,
+                        output: band.data,
+                        width: self.to,
+                        shortcut,
+                        line: line(row),
+                        second: (row + 1 < band.count).then(|| line(row + 1)),
+                        count: band.width,
+                    }
+                    .compute(isa);
+                }
+            }
+        }
+    }
+}
+
+impl Convolution<u8> for Direct {
+    fn run(&self, task: Task<u8>, output: &mut Padded<u8>, scratch: &mut [Scratch]) {
+        in_bands(output, 1, scratch, |bands, _| self.bands(task, bands));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::instructions;
+    use super::*;
+    use candle_core::{Device, Tensor};
+
+    fn number(i: usize) -> f32 {
+        ((i * 2654435761) % 97) as f32 / 64.0 - 0.75
+    }
+
+    fn bytes(count: usize, seed: usize) -> Vec<u8> {
+        (0..count).map(|i| ((i + seed) * 2654435761 >> 7) as u8).collect()
+    }
+
+    /// What a convolution is, by definition: exact sums over the whole numbers of the packed kernel, then the same roundings.
+    fn wanted(layer: &Direct, maps: &[u8], [images, height, width]: [usize; 3], shortcut: Option<&[u8]>) -> Vec<u8> {
+        let (pad, out) = (layer.kernel / 2, |n: usize| n.div_ceil(layer.stride));
+        let depth = layer.kernel * layer.kernel * layer.from;
+        let weight = |row: usize, c: usize| {
+            i32::from(layer.kernels.weights[((c / PANEL * depth / 4 + row / 4) * PANEL + c % PANEL) * 4 + row % 4])
+        };
+        let mut all = Vec::new();
+        for pixel in 0..images * out(height) * out(width) {
+            let (image, y, x) =
+                (pixel / out(width) / out(height), pixel / out(width) % out(height), pixel % out(width));
+            for c in 0..layer.to {
+                let mut sum = 0;
+                for tap in 0..layer.kernel * layer.kernel {
+                    let row = (y * layer.stride + tap / layer.kernel).wrapping_sub(pad);
+                    let column = (x * layer.stride + tap % layer.kernel).wrapping_sub(pad);
+                    if row < height && column < width {
+                        let from = ((image * height + row) * width + column) * layer.from;
+                        sum += (0..layer.from)
+                            .map(|i| i32::from(maps[from + i]) * weight(tap * layer.from + i, c))
+                            .sum::<i32>();
+                    }
+                }
+                let mut v = sum as f32 * layer.multiplier[c] + layer.bias[c];
+                if let Some(shortcut) = shortcut {
+                    v += f32::from(shortcut[all.len()]) * layer.shortcut;
+                }
+                all.push(v.clamp(0.0, 255.0).round_ties_even() as u8);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_bytes_of_the_definition() {
+        let to = if cfg!(miri) { PANEL } else { 2 * PANEL };
+        for ((from, kernel, stride), shape, threads) in [
+            ((4, 3, 1), [1, 3, 5], 1),
+            ((64, 3, 1), [2, 5, 5], 2),
+            ((8, 3, 2), [1, 5, 6], 1),
+            ((4, 1, 2), [2, 7, 3], 1),
+            ((64, 3, 1), [1, 4, 17], 1),
+        ] {
+            // Rayon's threads, and so many sums, are beyond Miri.
+            let (threads, from) = if cfg!(miri) { (1, 4) } else { (threads, from) };
+            let [images, height, width]: [usize; 3] = shape;
+            let rows = kernel * kernel * from;
+            let values: Vec<f32> = (0..rows * to).map(|i| number(i) / rows as f32).collect();
+            let weight = Tensor::from_vec(values, (rows, to), &Device::Cpu).unwrap();
+            let conv = Conv { from, to, kernel, stride, weight, bias: (0..to).map(number).collect() };
+            let (high, wide) = (height.div_ceil(stride), width.div_ceil(stride));
+            let maps = bytes(images * height * width * from, 1);
+            let beside = bytes(images * high * wide * to, 2);
+            for (shortcut, zero) in [(None, 128), (None, 0), (Some((0.02, 0)), 0), (Some((0.03, 128)), 0)] {
+                let layer = Direct::new(&conv, Steps { input: 0.01, output: 0.015, zero, shortcut }).unwrap();
+                let wanted = wanted(&layer, &maps, shape, shortcut.map(|_| &beside[..]));
+                let spread = wanted.iter().max().unwrap() - wanted.iter().min().unwrap();
+                assert!(spread > 50, "the bytes say nothing: {spread}");
+                for isa in instructions() {
+                    let mut input = Padded::zeros(images, height, width, from);
+                    input.fill(&maps);
+                    let mut added = Padded::zeros(images, high, wide, to);
+                    added.fill(&beside);
+                    let mut output = Padded::zeros(images, high, wide, to);
+                    let mut scratch: Vec<_> = (0..threads).map(|_| Scratch::default()).collect();
+                    let task = Task { isa, input: &input, shortcut: shortcut.map(|_| &added), relu: true };
+                    layer.run(task, &mut output, &mut scratch);
+                    let found: Vec<u8> = (0..images).flat_map(|i| output.image(i)).flatten().copied().collect();
+                    assert!(found == wanted, "{isa:?}: {kernel} taps, stride {stride}, {shape:?}");
+                    let filled = |values: &[u8]| values.iter().filter(|v| **v != 0).count();
+                    assert_eq!(filled(output.data()), filled(&found), "the border is written");
+                }
+            }
+        }
+    }
+}

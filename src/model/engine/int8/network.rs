@@ -1,0 +1,116 @@
+//! The network in whole numbers: the stem and as many blocks as the card says in single precision, the others here.
+
+use super::MAPS;
+use super::layer::{Direct, Steps};
+use crate::model::ModelError;
+use crate::model::cam::{ActivationMap, activation_maps};
+use crate::model::engine::isa::Isa;
+use crate::model::engine::maps::Padded;
+use crate::model::engine::space::{Shape, Spaces};
+use crate::model::engine::{Block, Network, Value, joined, joined_maps, plain};
+use crate::model::folded::Folded;
+use crate::model::weights::BLOCKS;
+
+impl Value for u8 {
+    type Layer = Direct;
+}
+
+/// The byte that stands for 0 where values may be negative.
+const MIDDLE: u8 = 128;
+
+/// The network, ready to run. May be shared by threads.
+#[derive(Debug)]
+pub struct WholeNetwork {
+    /// Stem, first blocks; heads for the last maps in their steps.
+    front: Network,
+    /// What a byte of the maps behind them stands for.
+    step: f32,
+    /// The first block in whole numbers.
+    first: usize,
+    /// All blocks from there on, and what is not used before them.
+    blocks: Vec<Block<u8>>,
+    spaces: Spaces<u8>,
+}
+
+impl WholeNetwork {
+    /// Quantises a network for maps of these steps (one for each of [`MAPS`], greater than 0); its first `single` blocks stay in
+    /// single precision.
+    ///
+    /// # Errors
+    /// Another number of steps; no block is left; candle's.
+    pub fn new(folded: &Folded, steps: &[f32], single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
+        if steps.len() != MAPS || single >= BLOCKS.len() {
+            return Err(ModelError::Steps { found: steps.len(), wanted: MAPS });
+        }
+        let mut steps = steps.iter().copied();
+        let mut next = || steps.next().unwrap_or(1.0);
+        let (mut input, mut step) = (next(), 1.0);
+        let mut blocks = Vec::with_capacity(BLOCKS.len());
+        for (index, block) in folded.blocks.iter().enumerate() {
+            if index == single {
+                step = input;
+            }
+            let inner = next();
+            let beside = block.beside.as_ref().map(|conv| (conv, next()));
+            let output = next();
+            let shortcut = Some(beside.map_or((input, 0), |(_, step)| (step, MIDDLE)));
+            let plain = |input, output, zero| Steps { input, output, zero, shortcut: None };
+            blocks.push(Block {
+                conv1: Direct::new(&block.conv1, plain(input, inner, 0))?,
+                conv2: Direct::new(&block.conv2, Steps { input: inner, output, zero: 0, shortcut })?,
+                beside: beside.map(|(conv, step)| Direct::new(conv, plain(input, step, MIDDLE))).transpose()?,
+            });
+            input = output;
+        }
+        let front = Folded {
+            stem: folded.stem.clone(),
+            blocks: folded.blocks[..single].to_vec(),
+            head_weight: (folded.head_weight.clone() * f64::from(input))?,
+            head_bias: folded.head_bias.clone(),
+        };
+        Ok(WholeNetwork { front: Network::with(&front, isa)?, step, first: single, blocks, spaces: Spaces::default() })
+    }
+
+    /// The logits of each image, a grey square of side `size`.
+    ///
+    /// # Errors
+    /// An image of another size.
+    pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        Ok(self.through(inputs, size, |maps| self.front.end(maps))?.into_iter().flatten().collect())
+    }
+
+    /// The class activation maps of each image, one a head: what [`WholeNetwork::logits`] rests on.
+    ///
+    /// # Errors
+    /// An image of another size.
+    pub fn activation_maps(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<ActivationMap>>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let maps = joined_maps(self.through(inputs, size, plain)?);
+        activation_maps(&maps, &self.front.head_weight, &self.front.head_bias)
+    }
+
+    /// What `end` makes of the last maps, by part of the batch.
+    fn through<R: Send>(
+        &self,
+        inputs: &[Vec<f32>],
+        size: usize,
+        end: impl Fn(&Padded<u8>) -> R + Sync,
+    ) -> Result<Vec<R>, ModelError> {
+        let grey = joined(inputs, size)?;
+        Ok(self.front.parts(inputs.len(), [size, size], None, |single, images| {
+            self.front.begin(single, &grey[images.start * size * size..images.end * size * size], self.first);
+            let maps = single.maps();
+            let shape = Shape { side: [maps.height, maps.width], block: Some(self.first), ..single.shape };
+            let mut space = self.spaces.take(shape, self.front.isa, &self.blocks);
+            space.quantise(maps, self.step);
+            for (index, block) in self.blocks.iter().enumerate().skip(self.first) {
+                space.block(self.front.isa, index, block);
+            }
+            let result = end(space.maps());
+            self.spaces.put(space);
+            result
+        }))
+    }
+}

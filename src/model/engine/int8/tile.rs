@@ -1,0 +1,269 @@
+//! The matrix product in whole numbers: pixels × channels in registers, four values of the depth at a time, then requantised.
+//!
+//! Tiles are those of `engine::tile`: two groups of up to [`Dot::ROWS`] pixels, in two lines or in one. Products are summed
+//! exactly, and what follows is rounded after each step on every CPU: all paths give the same bytes.
+// Loops over rows and vectors are unrolled: plain indices keep the sums in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
+
+use super::dot::{self, Dot, DotKernel};
+use crate::model::engine::isa::Isa;
+use crate::model::engine::tile::Line;
+
+/// Output channels that are computed one after the other for the same pixels; weights are packed so.
+pub const PANEL: usize = 32;
+
+/// A panel of a convolution.
+#[derive(Clone, Copy)]
+pub struct Filter<'a> {
+    /// `[taps * depth / 4, PANEL, 4]`
+    pub weights: &'a [i8],
+    /// What a sum is multiplied by, for each channel of the panel.
+    pub multiplier: &'a [f32],
+    /// Added afterwards, in steps of the output.
+    pub bias: &'a [f32],
+    /// Runs of input values that make up a patch.
+    pub taps: usize,
+    /// From one run to the next.
+    pub tap: usize,
+    /// Values in a run; a multiple of 4.
+    pub depth: usize,
+}
+
+/// One or two lines of equally many pixels: what a filter makes of the input goes to the output, cut off at 0 and 255.
+pub struct Strip<'a> {
+    /// What is multiplied.
+    pub filter: Filter<'a>,
+    /// Where patches lie.
+    pub input: &'a [u8],
+    /// Input values from a pixel's patch to its neighbour's.
+    pub step: usize,
+    /// Where results go.
+    pub output: &'a mut [u8],
+    /// Output values from a pixel's panel to its neighbour's.
+    pub width: usize,
+    /// Added at the same places as the output, times a step's worth in steps of the output.
+    pub shortcut: Option<(&'a [u8], f32)>,
+    /// The first line.
+    pub line: Line,
+    /// Another.
+    pub second: Option<Line>,
+    /// Pixels of a line; at least 1.
+    pub count: usize,
+}
+
+impl Strip<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// A line does not lie within its slices.
+    pub fn compute(self, isa: Isa) {
+        dot::run(isa, self);
+    }
+
+    /// Whether all that the tiles read and write lies in the slices.
+    fn fits(&self) -> bool {
+        let Filter { weights, multiplier, bias, taps, tap, depth } = self.filter;
+        let reads = (self.count - 1) * self.step + (taps - 1) * tap + depth;
+        let writes = (self.count - 1) * self.width + PANEL;
+        let room = self.shortcut.map_or(self.output.len(), |(s, _)| s.len().min(self.output.len()));
+        let inside = |line: Line| line.from + reads <= self.input.len() && line.to + writes <= room;
+        inside(self.line)
+            && self.second.is_none_or(inside)
+            && weights.len() >= taps * depth * PANEL
+            && multiplier.len().min(bias.len()) >= PANEL
+            && depth.is_multiple_of(4)
+    }
+}
+
+impl DotKernel for Strip<'_> {
+    #[inline(always)]
+    fn run<D: Dot>(mut self, dot: D) {
+        let (count, step, width) = (self.count, self.step, self.width);
+        assert!(count > 0 && self.filter.taps > 0 && self.fits(), "a strip outside its slices");
+        let tiles = count.div_ceil(if self.second.is_some() { D::ROWS } else { 2 * D::ROWS });
+        let mut done = 0;
+        for tile in 0..tiles {
+            let pixels = (count - done).div_ceil(tiles - tile);
+            let after =
+                |line: Line, pixels: usize| Line { from: line.from + pixels * step, to: line.to + pixels * width };
+            let first = after(self.line, done);
+            let (groups, rows, second) = match self.second {
+                Some(second) => (2, pixels, after(second, done)),
+                None if pixels <= D::ROWS => (1, pixels, first),
+                // Where they are odd, both groups compute the pixel in the middle, to the same result.
+                None => (2, pixels.div_ceil(2), after(first, pixels / 2)),
+            };
+            let lines = [first, second];
+            // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within `done..done + pixels`.
+            unsafe {
+                match (groups, rows) {
+                    (1, 1) => self.tile::<D, 1, 1>(dot, lines),
+                    (1, 2) if D::ROWS > 1 => self.tile::<D, 1, 2>(dot, lines),
+                    (1, 3) if D::ROWS > 2 => self.tile::<D, 1, 3>(dot, lines),
+                    (1, 4) if D::ROWS > 3 => self.tile::<D, 1, 4>(dot, lines),
+                    (1, 5) if D::ROWS > 4 => self.tile::<D, 1, 5>(dot, lines),
+                    (1, 6) if D::ROWS > 5 => self.tile::<D, 1, 6>(dot, lines),
+                    (1, 7) if D::ROWS > 6 => self.tile::<D, 1, 7>(dot, lines),
+                    (2, 1) => self.tile::<D, 2, 1>(dot, lines),
+                    (2, 2) if D::ROWS > 1 => self.tile::<D, 2, 2>(dot, lines),
+                    (2, 3) if D::ROWS > 2 => self.tile::<D, 2, 3>(dot, lines),
+                    (2, 4) if D::ROWS > 3 => self.tile::<D, 2, 4>(dot, lines),
+                    (2, 5) if D::ROWS > 4 => self.tile::<D, 2, 5>(dot, lines),
+                    (2, 6) if D::ROWS > 5 => self.tile::<D, 2, 6>(dot, lines),
+                    (2, 7) if D::ROWS > 6 => self.tile::<D, 2, 7>(dot, lines),
+                    _ => unreachable!("{groups} groups of {rows} pixels"),
+                }
+            }
+            done += pixels;
+        }
+    }
+}
+
+impl Strip<'_> {
+    /// `GROUPS` times `ROWS` pixels, the first of each group at `lines`: two vectors of channels after the other.
+    ///
+    /// # Safety
+    /// [`Strip::fits`] holds for lines of `ROWS` pixels that begin at `lines`.
+    #[inline(always)]
+    unsafe fn tile<D: Dot, const GROUPS: usize, const ROWS: usize>(&mut self, dot: D, lines: [Line; 2]) {
+        let Filter { weights, multiplier, bias, taps, tap, depth } = self.filter;
+        let (step, width) = (self.step, self.width);
+        // What keeps a group's pixels addressable by a base and a register each.
+        let away = [0, step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step];
+        for channel in (0..PANEL).step_by(2 * D::LANES) {
+            let mut sums = [[[dot.splat(0); 2]; ROWS]; GROUPS];
+            // SAFETY: the caller says that each pixel's patch lies in the input: `taps` runs, `tap` apart, of `depth` values,
+            // read four at a time (`depth` is a multiple of four); that `weights` holds four values of a panel for each such
+            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier and bias. From
+            // `channel` on, two vectors are left of a panel.
+            unsafe {
+                let mut weight = weights.as_ptr().add(4 * channel);
+                let base = lines.map(|line| self.input.as_ptr().add(line.from));
+                for t in 0..taps {
+                    let mut at = [base[0].add(t * tap), base[1].add(t * tap)];
+                    for _ in 0..depth / 4 {
+                        let w = [dot.weights(weight), dot.weights(weight.add(4 * D::LANES))];
+                        weight = weight.add(4 * PANEL);
+                        for group in 0..GROUPS {
+                            for row in 0..ROWS {
+                                let x = dot.splat(at[group].add(away[row]).cast::<i32>().read_unaligned());
+                                for half in 0..2 {
+                                    sums[group][row][half] = dot.dot(sums[group][row][half], x, w[half]);
+                                }
+                            }
+                        }
+                        at = [at[0].add(4), at[1].add(4)];
+                    }
+                }
+                // Once in memory, whatever the loops below make of their places.
+                let mut done = [[[dot.splat(0); 2]; ROWS]; GROUPS];
+                for group in 0..GROUPS {
+                    for row in 0..ROWS {
+                        for half in 0..2 {
+                            done[group][row][half] = sums[group][row][half];
+                        }
+                    }
+                }
+                for half in 0..2 {
+                    let lane = channel + half * D::LANES;
+                    let (by, bias) = (multiplier.as_ptr().add(lane), bias.as_ptr().add(lane));
+                    for group in 0..GROUPS {
+                        for row in 0..ROWS {
+                            let to = lines[group].to + row * width + lane;
+                            let beside = self.shortcut.map(|(s, scale)| (s.as_ptr().add(to), scale));
+                            dot.finish(done[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::engine::int8::tests::instructions;
+
+    /// Bytes of no pattern.
+    fn bytes() -> impl FnMut() -> u8 {
+        let mut state = 1u32;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_bytes_of_the_definition_for_any_number_of_pixels() {
+        let mut byte = bytes();
+        for (taps, depth, step, counts) in
+            [(1, 4, 4, 1..32), (1, 64, 128, 9..10), (7, 8, 2, 20..21), (3, 192, 64, 23..24)]
+        {
+            for count in counts.take(if cfg!(miri) { 6 } else { 99 }) {
+                let (tap, width) = (depth + 8, PANEL + 5);
+                // The second line begins one value behind the first.
+                let input: Vec<u8> = (0..1 + (count - 1) * step + (taps - 1) * tap + depth).map(|_| byte()).collect();
+                let weights: Vec<i8> = (0..taps * depth * PANEL).map(|_| byte() as i8).collect();
+                let multiplier: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 3e-6).collect();
+                let bias: Vec<f32> = (0..PANEL).map(|_| f32::from(byte())).collect();
+                let beside: Vec<u8> = (0..2 * count * width).map(|_| byte()).collect();
+                let filter = Filter { weights: &weights, multiplier: &multiplier, bias: &bias, taps, tap, depth };
+                for (lines, shortcut) in
+                    [(1, None), (2, None), (1, Some((&beside[..], 0.37f32))), (2, Some((&beside, 1.2)))]
+                {
+                    for isa in instructions() {
+                        let mut output = vec![7u8; lines * count * width];
+                        Strip {
+                            filter,
+                            input: &input,
+                            step,
+                            output: &mut output,
+                            width,
+                            shortcut,
+                            line: Line { from: 0, to: 0 },
+                            second: (lines == 2).then_some(Line { from: 1, to: count * width }),
+                            count,
+                        }
+                        .compute(isa);
+                        for (at, &found) in output.iter().enumerate() {
+                            let (pixel, c) = (at / width, at % width);
+                            let wanted = if c < PANEL {
+                                let begin = pixel % count * step + pixel / count;
+                                let product = |k: usize| {
+                                    let x = input[begin + k / depth * tap + k % depth];
+                                    i32::from(x) * i32::from(weights[(k / 4 * PANEL + c) * 4 + k % 4])
+                                };
+                                let sum: i32 = (0..taps * depth).map(product).sum();
+                                let v = sum as f32 * multiplier[c] + bias[c];
+                                let v = shortcut.map_or(v, |(s, scale)| v + f32::from(s[at]) * scale);
+                                v.round_ties_even().clamp(0.0, 255.0) as u8
+                            } else {
+                                7
+                            };
+                            assert_eq!(found, wanted, "{isa:?}: pixel {pixel} of {lines} times {count}, channel {c}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "outside its slices")]
+    fn a_strip_beyond_its_input_is_refused() {
+        let (weights, ones) = ([0; 4 * PANEL], [1.0; PANEL]);
+        Strip {
+            filter: Filter { weights: &weights, multiplier: &ones, bias: &ones, taps: 1, tap: 0, depth: 4 },
+            input: &[0; 7],
+            step: 4,
+            output: &mut [0; 2 * PANEL],
+            width: PANEL,
+            shortcut: None,
+            line: Line { from: 0, to: 0 },
+            second: None,
+            count: 2,
+        }
+        .compute(Isa::portable());
+    }
+}
