@@ -112,11 +112,11 @@ fn jpeg_2000_is_lossless_and_its_lower_resolutions_are_averages() {
 
 #[test]
 fn a_lower_resolution_of_jpeg_2000_gives_the_same_verdict() {
-    use radroute::config::DeviceChoice;
+    use radroute::config::{DeviceChoice, PrecisionChoice};
     use radroute::model::Classifier;
     use radroute::preprocess::Plane;
     let weights = samples().join("../../weights/radroute.safetensors");
-    let classifier = Classifier::load(&weights, DeviceChoice::Cpu).unwrap();
+    let classifier = Classifier::load(&weights, DeviceChoice::Cpu, PrecisionChoice::Auto).unwrap();
     let path = samples().join("knee-1.dcm");
     let whole = read_dicom(&path, usize::MAX).unwrap();
     // Half as wide: by the wavelet, and by averages of two by two.
