@@ -156,6 +156,7 @@ async fn demo(args: &Args, folder: &Path) -> Result<bool, DemoError> {
         calling_ae: "XRAY1".into(),
         address: daemon.address().to_string(),
         timeout: Duration::from_secs(60),
+        window: 1,
     };
     let count = items.len();
     say(args, &format!("the modality XRAY1 sends {count} radiographs"));

@@ -107,6 +107,7 @@ pub fn run(args: Args, _config: PathBuf) -> ExitCode {
         calling_ae: args.calling,
         address: args.to.address,
         timeout: Duration::from_secs(args.timeout.max(1)),
+        window: 1,
     };
     let bar = progress(items.len(), args.json);
     let rows = runtime.block_on(send_all(&peer, items, &bar));
@@ -236,7 +237,7 @@ pub(super) async fn send_all(peer: &Peer, items: Vec<Item>, bar: &ProgressBar) -
         let mut later = VecDeque::new();
         while let Some(item) = waiting.pop_front() {
             let started = Instant::now();
-            let result = sender::send(&mut association, &item, std::future::ready(())).await;
+            let result = sender::send(&mut association, &item).await;
             if matches!(result, Err(SendError::NotProposed)) {
                 later.push_back(item);
                 continue;

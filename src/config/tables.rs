@@ -152,6 +152,9 @@ pub struct Destination {
     pub calling_ae_title: Option<String>,
     #[serde(default = "default_destination_associations")]
     pub max_associations: usize,
+    /// Instances that may wait for their responses at once, where it grants such a window (PS3.7 D.3.3.3); 1: it is not asked.
+    #[serde(default = "default_outstanding")]
+    pub max_outstanding: u16,
     /// Deliver the object as it came, without the correction.
     #[serde(default)]
     pub as_received: bool,
@@ -163,6 +166,10 @@ pub struct Destination {
 
 fn default_destination_associations() -> usize {
     2
+}
+
+fn default_outstanding() -> u16 {
+    8
 }
 
 fn default_timeout() -> Duration {

@@ -312,6 +312,7 @@ name = "idle"
 ae_title = "ARCHIVE"
 address = "127.0.0.1:11113"
 max_associations = 0
+max_outstanding = 65
 "#;
     finds_in(
         tail,
@@ -321,6 +322,7 @@ max_associations = 0
             (7, "warning: nothing goes to \"idle\""),
             (9, "warning: the same AE title and address as \"archive\""),
             (10, "at least 1"),
+            (11, "max_outstanding must be 1"),
         ],
     );
     let none = "[node]\nae_title = \"R\"\nstate_dir = \"s\"\n";

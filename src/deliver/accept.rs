@@ -4,6 +4,7 @@
 //! significant, and some acceptors leave it out.
 
 use super::contexts::Need;
+use crate::dimse::negotiate::{WINDOW, invoked};
 use dicom_ul::pdu::{DEFAULT_MAX_PDU, PresentationContextResultReason as Reason};
 
 /// The type of this PDU.
@@ -21,6 +22,8 @@ pub struct Accepted {
     pub transfer_syntaxes: Vec<(u8, String)>,
     /// Maximum length of the variable field of P-DATA-TF PDUs; 0: any.
     pub max_length: u32,
+    /// Operations that we may invoke at once (PS3.7 D.3.3.3); 0: any number; `None`: nothing is granted.
+    pub operations: Option<u16>,
 }
 
 /// Reads the body of the PDU, without its six header bytes.
@@ -29,7 +32,8 @@ pub struct Accepted {
 /// A sentence about what is wrong with it.
 pub fn parse(body: &[u8]) -> Result<Accepted, String> {
     let items = body.get(FIXED..).ok_or("an A-ASSOCIATE-AC that is too short")?;
-    let mut accepted = Accepted { results: Vec::new(), transfer_syntaxes: Vec::new(), max_length: DEFAULT_MAX_PDU };
+    let mut accepted =
+        Accepted { results: Vec::new(), transfer_syntaxes: Vec::new(), max_length: DEFAULT_MAX_PDU, operations: None };
     for item in Items(items) {
         let (kind, value) = item?;
         match kind {
@@ -56,9 +60,13 @@ pub fn parse(body: &[u8]) -> Result<Accepted, String> {
             }
             0x50 => {
                 for item in Items(value) {
-                    if let (0x51, value) = item? {
-                        let length = value.try_into().map_err(|_| "a maximum length that is no 32-bit number")?;
-                        accepted.max_length = u32::from_be_bytes(length);
+                    match item? {
+                        (0x51, value) => {
+                            let length = value.try_into().map_err(|_| "a maximum length that is no 32-bit number")?;
+                            accepted.max_length = u32::from_be_bytes(length);
+                        }
+                        (WINDOW, value) => accepted.operations = invoked(value),
+                        _ => {}
                     }
                 }
             }
@@ -69,6 +77,16 @@ pub fn parse(body: &[u8]) -> Result<Accepted, String> {
 }
 
 impl Accepted {
+    /// Requests that may be in flight at once, where `proposed` were proposed: a grant of more, or one that nobody asked for,
+    /// counts for no more than that.
+    pub fn window(&self, proposed: u16) -> u16 {
+        match self.operations {
+            None => 1,
+            Some(0) => proposed.max(1),
+            Some(granted) => granted.min(proposed).max(1),
+        }
+    }
+
     /// A context that was accepted with another transfer syntax than the one proposed for it counts as refused without a
     /// reason: what would be sent on it would be read as something else. Returns those. One that names no transfer syntax
     /// can only mean the one proposed.
@@ -148,6 +166,29 @@ mod tests {
                 (5, Reason::AbstractSyntaxNotSupported)
             ]
         );
+    }
+
+    #[test]
+    fn a_window_is_what_was_granted_of_what_was_proposed() {
+        let with = |item: &[u8]| {
+            let mut body = vec![0; FIXED];
+            body.extend([0x50, 0, 0, item.len() as u8]);
+            body.extend(item);
+            parse(&body).unwrap()
+        };
+        for (granted, proposed, window) in [
+            (&[0x53, 0, 0, 4, 0, 4, 0, 1][..], 8, 4),
+            (&[0x53, 0, 0, 4, 0, 9, 0, 1], 8, 8),
+            (&[0x53, 0, 0, 4, 0, 0, 0, 0], 8, 8),
+            (&[0x53, 0, 0, 4, 0, 1, 0, 1], 8, 1),
+            (&[0x53, 0, 0, 4, 0, 0, 0, 0], 1, 1),
+            (&[0x53, 0, 0, 4, 0, 4, 0, 1], 1, 1),
+            (&[0x53, 0, 0, 2, 0, 4], 8, 1),
+            (&[0x52, 0, 0, 1, 49], 8, 1),
+            (&[], 8, 1),
+        ] {
+            assert_eq!(with(granted).window(proposed), window, "{granted:?} of {proposed}");
+        }
     }
 
     #[test]

@@ -6,14 +6,14 @@
 
 use super::accept;
 use super::contexts::{Need, Negotiated};
+use super::wire::{Ear, Mouth, decode, unexpected, within};
 use crate::dataset::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use crate::dimse::negotiate::window_item;
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationRJ, AssociationRJResult, AssociationRQ, PDU_HEADER_SIZE,
-    PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, read_pdu, write_pdu,
+    Pdu, PresentationContextProposed, UserVariableItem,
 };
-use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The longest PDU that we take, and the longest that we send whatever the acceptor allows (0 allows any length, PS3.8
@@ -37,6 +37,8 @@ pub struct Peer {
     pub address: String,
     /// For each of: connecting, the answer to A-ASSOCIATE-RQ, a piece of data to be taken, the response.
     pub timeout: Duration,
+    /// Requests that may wait for their responses at once, if it allows that; 1: it is not asked.
+    pub window: u16,
 }
 
 /// Why there is no association, or no longer.
@@ -109,14 +111,13 @@ impl AssociationError {
 /// An open association.
 #[derive(Debug)]
 pub struct Association {
-    stream: TcpStream,
+    pub(super) ear: Ear,
+    pub(super) mouth: Mouth,
     peer: Peer,
-    negotiated: Negotiated,
+    pub(super) negotiated: Negotiated,
     /// The longest P-DATA-TF variable field that the peer takes, at most [`MAX_PDU`].
     most: u32,
-    message_id: u16,
-    /// PDVs of a PDU that has been read and not yet asked for.
-    values: VecDeque<PDataValue>,
+    window: u16,
     usable: bool,
 }
 
@@ -131,17 +132,19 @@ impl Association {
         let stream =
             within(peer.timeout, "connecting", TcpStream::connect(peer.address.as_str())).await?.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
+        let (read, write) = stream.into_split();
         let mut association = Association {
-            stream,
+            ear: Ear::new(read),
+            mouth: Mouth::new(write, peer.timeout),
             peer: peer.clone(),
             negotiated: Negotiated::default(),
             most: 0,
-            message_id: 0,
-            values: VecDeque::new(),
+            window: 1,
             usable: true,
         };
-        association.send(&request_pdu(peer, proposed)).await?;
-        let (kind, body) = association.read("waiting for the answer to the association request").await?;
+        association.mouth.send(&request_pdu(peer, proposed)).await?;
+        let doing = "waiting for the answer to the association request";
+        let (kind, body) = within(peer.timeout, doing, association.ear.pdu()).await??;
         match kind {
             accept::PDU_TYPE => {
                 let mut accepted = accept::parse(&body).map_err(AssociationError::Protocol)?;
@@ -161,12 +164,13 @@ impl Association {
                         "it takes PDUs of no more than {max_length} bytes"
                     )));
                 }
+                association.window = accepted.window(peer.window);
                 association.negotiated = Negotiated::new(proposed, &accepted.results);
                 Ok(association)
             }
             _ => match decode(kind, &body)? {
                 Pdu::AssociationRJ(rejection) => Err(rejected(&rejection)),
-                pdu => Err(association.unexpected(pdu)),
+                pdu => Err(unexpected(pdu)),
             },
         }
     }
@@ -187,70 +191,15 @@ impl Association {
         ((self.most - PDU_HEADER_SIZE) & !1) as usize
     }
 
-    /// A Message ID that is not in use: there is only one message at a time.
-    pub fn next_message_id(&mut self) -> u16 {
-        self.message_id = self.message_id.wrapping_add(1).max(1);
-        self.message_id
-    }
-
-    /// Sends whole PDUs, already encoded, in one write.
-    ///
-    /// # Errors
-    /// The connection is lost, or no byte more is taken within the timeout. What the peer said before is told if it can be,
-    /// and a response that it gave before is kept: see [`Association::answered`].
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), AssociationError> {
-        let doing = "sending";
-        let error = match within(self.peer.timeout, doing, self.stream.write_all(bytes)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(source)) => AssociationError::Io { doing, source },
-            Err(error) => error,
-        };
-        // an abort or a response may stand in the receive buffer, and says more than "broken pipe"
-        match tokio::time::timeout(Duration::from_millis(100), self.receive()).await {
-            Ok(Ok(values)) => {
-                self.values.extend(values);
-                Err(error)
-            }
-            Ok(Err(said @ (AssociationError::Aborted { .. } | AssociationError::Released))) => Err(said),
-            _ => Err(error),
-        }
-    }
-
-    /// The peer has said something that [`Association::receive_command`] has not given yet.
-    pub fn answered(&self) -> bool {
-        !self.values.is_empty()
-    }
-
-    /// The next message of the peer's: the bytes of its command set. A data set with it is a protocol error, and so is a
-    /// command set longer than [`crate::dimse::command::MAX_COMMAND`].
-    ///
-    /// # Errors
-    /// Any [`AssociationError`].
-    pub async fn receive_command(&mut self) -> Result<Vec<u8>, AssociationError> {
-        let mut command = Vec::new();
-        loop {
-            let Some(value) = self.values.pop_front() else {
-                self.values = self.receive().await?.into();
-                continue;
-            };
-            if value.value_type != PDataValueType::Command {
-                return Err(AssociationError::Protocol("a data set where a response was due".into()));
-            }
-            command.extend_from_slice(&value.data);
-            if command.len() > crate::dimse::command::MAX_COMMAND {
-                return Err(AssociationError::Protocol("a response without end".into()));
-            }
-            if value.is_last {
-                return Ok(command);
-            }
-        }
+    /// Requests that may wait for their responses at once: what was granted, and no more than we want; at least 1.
+    pub fn window(&self) -> u16 {
+        self.window
     }
 
     /// Returns when the peer has closed, aborted or said anything unasked: the association is of no more use then.
     /// Cancel-safe.
-    pub async fn ended(&self) {
-        // `readable` would not do: it may tell of what has been read already
-        let _ = self.stream.peek(&mut [0]).await;
+    pub async fn ended(&mut self) {
+        self.ear.anything().await;
     }
 
     /// A-RELEASE, waited for a little.
@@ -260,12 +209,12 @@ impl Association {
         }
         let patience = COURTESY.min(self.peer.timeout);
         let handshake = async {
-            self.send(&Pdu::ReleaseRQ).await?;
+            self.mouth.send(&Pdu::ReleaseRQ).await?;
             // the peer may have aborted or released meanwhile: the connection ends either way
-            self.read("waiting for the release").await
+            self.ear.pdu().await
         };
         let _ = tokio::time::timeout(patience, handshake).await;
-        let _ = self.stream.shutdown().await;
+        let _ = self.mouth.shutdown().await;
     }
 
     /// Another message may be sent.
@@ -280,79 +229,20 @@ impl Association {
         }
         let patience = COURTESY.min(self.peer.timeout);
         let source = AbortRQSource::ServiceProvider(AbortRQServiceProviderReason::ReasonNotSpecified);
-        let _ = tokio::time::timeout(patience, self.send(&Pdu::AbortRQ { source })).await;
-        let _ = self.stream.shutdown().await;
-    }
-
-    async fn send(&mut self, pdu: &Pdu) -> Result<(), AssociationError> {
-        let mut bytes = Vec::new();
-        write_pdu(&mut bytes, pdu).map_err(|e| AssociationError::Protocol(format!("a PDU cannot be encoded: {e}")))?;
-        let doing = "sending";
-        within(self.peer.timeout, doing, self.stream.write_all(&bytes))
-            .await?
-            .map_err(|source| AssociationError::Io { doing, source })
-    }
-
-    /// The next P-DATA-TF's values; whatever else comes ends the association.
-    async fn receive(&mut self) -> Result<Vec<PDataValue>, AssociationError> {
-        let (kind, body) = self.read("waiting for the response").await?;
-        match decode(kind, &body)? {
-            Pdu::PData { data } => Ok(data),
-            pdu => Err(self.unexpected(pdu)),
-        }
-    }
-
-    /// Reads one PDU: its type and its body, no longer than [`MAX_PDU`].
-    async fn read(&mut self, doing: &'static str) -> Result<(u8, Vec<u8>), AssociationError> {
-        let timeout = self.peer.timeout;
-        let read = async {
-            let mut header = [0; PDU_HEADER_SIZE as usize];
-            self.stream.read_exact(&mut header).await?;
-            let length = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
-            if length > MAX_PDU {
-                return std::io::Result::Ok(Err(length));
-            }
-            let mut body = vec![0; length as usize];
-            self.stream.read_exact(&mut body).await?;
-            Ok(Ok((header[0], body)))
-        };
-        match within(timeout, doing, read).await? {
-            Ok(Ok(pdu)) => Ok(pdu),
-            Ok(Err(length)) => Err(AssociationError::Protocol(format!("a PDU of {length} bytes"))),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(AssociationError::Closed),
-            Err(source) => Err(AssociationError::Io { doing, source }),
-        }
-    }
-
-    fn unexpected(&self, pdu: Pdu) -> AssociationError {
-        match pdu {
-            Pdu::AbortRQ { source: AbortRQSource::ServiceProvider(reason) } => {
-                AssociationError::Aborted { by: format!("service provider, {reason}") }
-            }
-            Pdu::AbortRQ { .. } => AssociationError::Aborted { by: "service user".into() },
-            Pdu::ReleaseRQ => AssociationError::Released,
-            pdu => AssociationError::Protocol(format!("unexpected PDU: {}", pdu.short_description())),
-        }
-    }
-}
-
-async fn within<T>(after: Duration, doing: &'static str, work: impl Future<Output = T>) -> Result<T, AssociationError> {
-    tokio::time::timeout(after, work).await.map_err(|_| AssociationError::Timeout { doing, after })
-}
-
-fn decode(kind: u8, body: &[u8]) -> Result<Pdu, AssociationError> {
-    let mut bytes = Vec::with_capacity(body.len() + PDU_HEADER_SIZE as usize);
-    bytes.extend([kind, 0]);
-    bytes.extend((body.len() as u32).to_be_bytes());
-    bytes.extend(body);
-    match read_pdu(bytes.as_slice(), MAX_PDU, true) {
-        Ok(Some(pdu)) => Ok(pdu),
-        Ok(None) => Err(AssociationError::Protocol("an incomplete PDU".into())),
-        Err(e) => Err(AssociationError::Protocol(e.to_string())),
+        let _ = tokio::time::timeout(patience, self.mouth.send(&Pdu::AbortRQ { source })).await;
+        let _ = self.mouth.shutdown().await;
     }
 }
 
 fn request_pdu(peer: &Peer, proposed: &[Need]) -> Pdu {
+    let mut user_variables = vec![
+        UserVariableItem::MaxLength(MAX_PDU),
+        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.into()),
+        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.into()),
+    ];
+    if peer.window > 1 {
+        user_variables.push(window_item(peer.window));
+    }
     Pdu::AssociationRQ(AssociationRQ {
         protocol_version: 1,
         calling_ae_title: peer.calling_ae.clone(),
@@ -367,11 +257,7 @@ fn request_pdu(peer: &Peer, proposed: &[Need]) -> Pdu {
                 transfer_syntaxes: vec![need.transfer_syntax.clone()],
             })
             .collect(),
-        user_variables: vec![
-            UserVariableItem::MaxLength(MAX_PDU),
-            UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.into()),
-            UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.into()),
-        ],
+        user_variables,
     })
 }
 

@@ -140,6 +140,7 @@ impl Deliver {
                     calling_ae: destination.calling_ae_title.clone().unwrap_or_else(|| config.node.ae_title.clone()),
                     address: destination.address.clone(),
                     timeout: destination.timeout,
+                    window: destination.max_outstanding.max(1),
                 },
                 destination: destination.clone(),
                 ledger: self.ledger.clone(),
@@ -150,7 +151,7 @@ impl Deliver {
                 standing: AtomicUsize::new(0),
                 expiring: AtomicUsize::new(0),
                 more: AtomicBool::new(false),
-                doubt: Arc::new(Semaphore::new(1)),
+                doubt: Arc::new(Semaphore::new(usize::from(destination.max_outstanding.max(1)))),
                 wake: Notify::new(),
                 stop: stop_rx,
             });

@@ -1,23 +1,26 @@
-//! One instance over one association by C-STORE (PS3.7 section 9.1.1): in its own transfer syntax, with its overlay spliced in
-//! as it leaves; decoded where the destination refuses that; or not at all.
+//! One instance by C-STORE (PS3.7 section 9.1.1): in its own transfer syntax, with its overlay spliced in as it leaves; decoded
+//! where the destination refuses that; or not at all.
 //!
-//! The data set streams from the file in constant memory. The last PDU waits for `finish`: only then can the destination
-//! have the whole of it, so that is the moment from which a crash may cost a second delivery.
+//! The data set streams from the file in constant memory. The last PDU is sent apart: only with it can the destination have
+//! the whole of it, so that is the moment from which a crash may cost a second delivery. What goes out while others wait
+//! for their responses, and in which order, is [`super::pipeline`]'s.
 
 use super::association::{Association, AssociationError};
-use super::contexts::{Form, Need};
+use super::contexts::{Form, Need, Negotiated};
 use super::frames::{self, Chunk};
+use super::pipeline::Pipeline;
 use super::transcode::{self, TranscodeError};
+use super::wire::Mouth;
 use crate::dataset::splice::Splice;
 use crate::dataset::{Encoding, Overlay};
 use crate::dimse::command::{Command, PRIORITY_MEDIUM};
-use crate::dimse::outcome::{self, Fate};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// An instance in a file.
 #[derive(Clone, Debug)]
@@ -96,7 +99,7 @@ pub enum SendError {
 }
 
 /// An error of the file's, by whether it will still be there tomorrow.
-fn of_file(error: io::Error) -> SendError {
+pub(super) fn of_file(error: io::Error) -> SendError {
     match error.kind() {
         io::ErrorKind::NotFound => SendError::Missing,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
@@ -106,16 +109,56 @@ fn of_file(error: io::Error) -> SendError {
     }
 }
 
-/// Sends `item` and waits for the response. `finish` is awaited before the last PDU.
+/// Sends `item` and waits for the response, on an association with nothing else in flight.
 ///
 /// # Errors
 /// Any [`SendError`]. Ask [`Association::usable`] afterwards whether the association can go on.
-pub async fn send(
-    association: &mut Association,
-    item: &Item,
-    finish: impl Future<Output = ()>,
-) -> Result<Answer, SendError> {
-    let form = association.negotiated().form(&item.need);
+pub async fn send(association: &mut Association, item: &Item) -> Result<Answer, SendError> {
+    let mut pipeline = Pipeline::new(association);
+    let sent = match pipeline.send(item, std::future::ready(()), |(), _| ()).await? {
+        Gone::Whole(sent) => sent,
+        Gone::Refused(answer) => return Ok(answer),
+    };
+    let ((), answer) = match pipeline.enter(sent, ()) {
+        Some(answered) => answered,
+        None => pipeline.hear().await?,
+    };
+    Ok(answer)
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub enum Gone {
+    /// All of it is out: a response is due.
+    Whole(Sent),
+    /// The destination refused it before it had all of it, and ended the association.
+    Refused(Answer),
+}
+
+/// A message that is out.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Message ID.
+    pub(super) id: u16,
+    /// In which transfer syntax.
+    pub(super) transfer_syntax: String,
+    /// Bytes of its data set.
+    pub(super) bytes: u64,
+}
+
+impl Sent {
+    pub(super) fn answer(self, response: Response) -> Answer {
+        let Sent { transfer_syntax, bytes, .. } = self;
+        Answer { status: response.status, comment: response.comment, transfer_syntax, bytes }
+    }
+}
+
+/// How `item` goes out on this association; decoded first, if need be.
+///
+/// # Errors
+/// Not at all.
+pub(super) async fn form(negotiated: &Negotiated, item: &Item) -> Result<Outward, SendError> {
+    let form = negotiated.form(&item.need);
     let own = &item.need.transfer_syntax;
     let (context, transfer_syntax, data) = match form {
         Form::AsItIs { context } => (context, own.clone(), Data::File(item.clone())),
@@ -147,17 +190,14 @@ pub async fn send(
         }
         Form::NotProposed => return Err(SendError::NotProposed),
     };
-    let result = store(association, item, context, data, finish).await;
-    if matches!(&result, Err(error) if !matches!(error, SendError::Missing | SendError::Damaged(_) | SendError::Unreadable(_)))
-    {
-        association.give_up().await;
-    }
-    result.map(|(response, bytes)| Answer {
-        status: response.status,
-        comment: response.comment,
-        transfer_syntax,
-        bytes,
-    })
+    Ok(Outward { context, transfer_syntax, data })
+}
+
+/// What goes out, and how.
+pub(super) struct Outward {
+    context: u8,
+    pub(super) transfer_syntax: String,
+    data: Data,
 }
 
 /// Where the bytes come from.
@@ -204,107 +244,90 @@ impl<R: Read> Read for Even<R> {
     }
 }
 
-struct Response {
-    status: u16,
-    comment: Option<String>,
+/// What a C-STORE-RSP says.
+#[derive(Clone, Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) comment: Option<String>,
 }
 
-async fn store(
-    association: &mut Association,
-    item: &Item,
-    context: u8,
-    data: Data,
-    finish: impl Future<Output = ()>,
-) -> Result<(Response, u64), SendError> {
-    let fragment = association.fragment();
-    let (ship, mut chunks) = mpsc::channel::<Chunk>(1);
-    let (give_back, spares) = std::sync::mpsc::channel::<Vec<u8>>();
-    // reading (and splicing, and deflating) blocks: off the async threads, a chunk ahead of the network
-    let reader = tokio::task::spawn_blocking(move || {
-        frames::data_set(&mut data.open()?, context, fragment, |chunk| {
-            ship.blocking_send(chunk).ok()?;
-            Some(spares.try_recv().unwrap_or_default())
-        })
-    });
-    let first = chunks.recv().await;
-    let message_id = association.next_message_id();
-    let begun = first.is_some();
-    let mut sent = Ok(false);
-    if let Some(first) = first {
+/// A message that is going out.
+pub(super) struct Message {
+    command: Vec<u8>,
+    next: Option<Chunk>,
+    chunks: mpsc::Receiver<Chunk>,
+    give_back: std::sync::mpsc::Sender<Vec<u8>>,
+    reader: JoinHandle<io::Result<u64>>,
+}
+
+impl Message {
+    /// Begins to read the data set, a chunk ahead of the network: reading (and splicing, and deflating) blocks.
+    ///
+    /// # Errors
+    /// There is nothing to send: nothing has gone out.
+    pub(super) async fn open(outward: Outward, item: &Item, id: u16, fragment: usize) -> Result<Message, SendError> {
+        let Outward { context, data, .. } = outward;
+        let (ship, mut chunks) = mpsc::channel::<Chunk>(1);
+        let (give_back, spares) = std::sync::mpsc::channel::<Vec<u8>>();
+        let reader = tokio::task::spawn_blocking(move || {
+            frames::data_set(&mut data.open()?, context, fragment, |chunk| {
+                ship.blocking_send(chunk).ok()?;
+                Some(spares.try_recv().unwrap_or_default())
+            })
+        });
+        let next = chunks.recv().await;
         let command = Command::CStoreRq {
-            message_id,
+            message_id: id,
             sop_class_uid: item.need.sop_class.clone(),
             sop_instance_uid: item.sop_instance.clone(),
             priority: PRIORITY_MEDIUM,
             move_originator: None,
         };
         let command = frames::command(&command.encode(), context, fragment);
-        sent = stream(association, &command, first, &mut chunks, &give_back, finish).await;
+        let message = Message { command, next, chunks, give_back, reader };
+        if message.next.is_none() {
+            return Err(of_file(message.read().await.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
+        }
+        Ok(message)
     }
-    let complete = match sent {
-        Ok(complete) => complete,
-        Err(error) => {
-            // A destination may refuse before it has everything, and close. Success it cannot mean.
-            if association.answered()
-                && let Ok(response) = response(association, message_id).await
-                && !matches!(outcome::of_c_store(response.status).fate, Fate::Delivered | Fate::Warned)
-            {
-                association.give_up().await;
-                return Ok((response, 0));
-            }
-            return Err(error.into());
-        }
-    };
-    let read = reader.await.unwrap_or_else(|e| Err(io::Error::other(e)));
-    let bytes = match read {
-        Ok(bytes) if complete => bytes,
-        read => {
-            // a message that has begun cannot be taken back but by an abort
-            if begun {
-                association.give_up().await;
-            }
-            return Err(of_file(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
-        }
-    };
-    Ok((response(association, message_id).await?, bytes))
-}
 
-/// Sends the command set and the chunks of the data set. `false`: the data set ended before its last chunk.
-async fn stream(
-    association: &mut Association,
-    command: &[u8],
-    first: Chunk,
-    chunks: &mut mpsc::Receiver<Chunk>,
-    give_back: &std::sync::mpsc::Sender<Vec<u8>>,
-    finish: impl Future<Output = ()>,
-) -> Result<bool, AssociationError> {
-    association.write(command).await?;
-    let mut next = Some(first);
-    while let Some(chunk) = next {
-        if chunk.last {
-            let (before, last) = chunk.parts();
-            association.write(before).await?;
-            finish.await;
-            association.write(last).await?;
-            return Ok(true);
+    /// Sends all but the last PDU. `false`: the file ended or failed before, and what has begun cannot be taken back but by an
+    /// abort.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) async fn all_but_last(&mut self, mouth: &mut Mouth) -> Result<bool, AssociationError> {
+        mouth.write(&self.command).await?;
+        while let Some(chunk) = &self.next {
+            if chunk.last {
+                mouth.write(chunk.parts().0).await?;
+                return Ok(true);
+            }
+            mouth.write(chunk.bytes()).await?;
+            let following = self.chunks.recv().await;
+            if let Some(done) = std::mem::replace(&mut self.next, following) {
+                let _ = self.give_back.send(done.into_buffer());
+            }
         }
-        association.write(chunk.bytes()).await?;
-        let _ = give_back.send(chunk.into_buffer());
-        next = chunks.recv().await;
+        Ok(false)
     }
-    Ok(false)
-}
 
-async fn response(association: &mut Association, message_id: u16) -> Result<Response, AssociationError> {
-    let response = association.receive_command().await?;
-    match Command::parse(&response) {
-        Ok(Command::CStoreRsp { message_id: responded_to, status, error_comment, .. })
-            if responded_to == message_id =>
-        {
-            Ok(Response { status, comment: error_comment })
+    /// Sends the last PDU.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) async fn last(&mut self, mouth: &mut Mouth) -> Result<(), AssociationError> {
+        match &self.next {
+            Some(chunk) => mouth.write(chunk.parts().1).await,
+            None => Ok(()),
         }
-        Ok(_) => Err(AssociationError::Protocol(format!("a response to something else than C-STORE {message_id}"))),
-        Err(error) => Err(AssociationError::Protocol(format!("a response that cannot be read: {error}"))),
+    }
+
+    /// How many bytes the data set had, or why it could not be read.
+    pub(super) async fn read(self) -> io::Result<u64> {
+        // whoever reads must not wait for us
+        drop(self.chunks);
+        self.reader.await.unwrap_or_else(|e| Err(io::Error::other(e)))
     }
 }
 
@@ -406,9 +429,10 @@ mod tests {
                 calling_ae: "B".into(),
                 address,
                 timeout: std::time::Duration::from_secs(2),
+                window: 1,
             };
             let mut association = Association::request(&peer, std::slice::from_ref(&need)).await.unwrap();
-            let sent = send(&mut association, &item, std::future::ready(())).await;
+            let sent = send(&mut association, &item).await;
             match status {
                 0xA700 | 0xC000 => assert_eq!(sent.unwrap().status, status),
                 _ => assert!(matches!(sent, Err(SendError::Association(_))), "{sent:?}"),

@@ -1,31 +1,29 @@
 //! One association at a time to a destination, as long as something waits for it.
 //!
-//! **At most one extra delivery for a kill.** From its last PDU until its outcome is durable in the ledger, a delivery
-//! could be repeated by a crash. An association lets its next instance begin meanwhile, yet holds that one's last PDU back
-//! until the outcome before is durable; and the associations of a destination take turns in this, so that one instance at
-//! a time is in doubt. Only where a destination takes longer than [`PATIENCE`] for a response, one for each association is.
+//! **At most one extra delivery for a kill**, or as many as the window that a destination grants. From its last PDU until its outcome
+//! is durable in the ledger, a delivery could be repeated by a crash. An association lets its next instance begin meanwhile, yet
+//! holds that one's last PDU back until the outcome before is durable (of a window: until fewer than the window are in doubt);
+//! and the associations of a destination share this, so that all together have no more in doubt than one alone may. Only where a
+//! destination takes longer than [`PATIENCE`] for a response, each association counts for itself.
 
 use super::association::{Association, AssociationError, Peer};
 use super::backoff::{self, Circuit};
 use super::contexts::{self, Need};
-use super::feed::{Feed, Idle, MOST, Next};
+use super::feed::{Feed, Idle, Next};
 use super::report::Report;
-use super::sender::{self, Item, SendError};
+use super::sender::Item;
+use super::session;
 use crate::config;
-use crate::dimse::outcome::{self, Fate};
 use crate::ledger::{self, DeliveryId, DeliveryJob, Ledger, LedgerError, Millis, Outcome};
 use crate::spool::Spool;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// Between attempts to write an outcome into a ledger that fails.
 const UNWRITTEN: Duration = Duration::from_secs(1);
-/// How long an association is kept open with nothing to send: a modality sends its images one by one.
-const LINGER: Duration = Duration::from_millis(1500);
-
 /// How long an instance that is all sent but its last PDU waits for its turn. An archive that takes longer than this for
 /// one response must not hold up its other associations for ever.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +34,9 @@ const ENOUGH: Millis = 30_000;
 /// An instance that failed with its destination is tried later than the destination, so that another one is the probe:
 /// one that makes a destination fail must not hold up the others for ever.
 pub(super) const AFTER_OTHERS: Millis = 1_000;
+
+/// What an instance in doubt holds until its outcome is durable.
+pub(super) type Permits = Vec<OwnedSemaphorePermit>;
 
 /// All that the associations to a destination share.
 pub struct Line {
@@ -59,7 +60,7 @@ pub struct Line {
     pub more: AtomicBool,
     /// What is too old is on its way out of the queue, so many times over.
     pub expiring: AtomicUsize,
-    /// One instance may be in doubt.
+    /// Shares of doubt: as many as the window that is wanted. Without a window an instance takes all of them.
     pub doubt: Arc<Semaphore>,
     /// Wakes the queue.
     pub wake: Notify,
@@ -78,7 +79,7 @@ impl Line {
         (1..=ENOUGH).contains(&self.extra_after.load(Ordering::Relaxed).saturating_sub(now))
     }
 
-    fn item(&self, job: &DeliveryJob) -> Result<Item, crate::spool::SpoolError> {
+    pub(super) fn item(&self, job: &DeliveryJob) -> Result<Item, crate::spool::SpoolError> {
         let facts = &job.instance.facts;
         Ok(Item {
             path: self.spool.path(&job.instance.spool_name)?,
@@ -93,7 +94,7 @@ impl Line {
 
     /// The destination failed as a whole, which `job` found out. Returns when `job` may be tried again; `None`: others had
     /// found out before, so that it was not tried at all.
-    fn failed(&self, job: &DeliveryJob) -> Option<Millis> {
+    pub(super) fn failed(&self, job: &DeliveryJob) -> Option<Millis> {
         let now = ledger::now();
         let mut circuit = self.circuit();
         if circuit.open(now) {
@@ -104,7 +105,7 @@ impl Line {
 
     /// Gives what waits back to the ledger; whatever is too old, here or in the ledger alone, becomes a dead letter now that
     /// the destination has failed again.
-    fn stand_back(self: &Arc<Line>, records: &mut Vec<JoinHandle<()>>, why: &str) {
+    pub(super) fn stand_back(self: &Arc<Line>, records: &mut Vec<JoinHandle<()>>, why: &str) {
         self.feed.clear();
         let now = ledger::now();
         let Some(max_age) = self.max_age() else { return };
@@ -132,9 +133,9 @@ impl Line {
         self.max_age().is_some_and(|most| now.saturating_sub(job.queued_at) >= most)
     }
 
-    /// Tells the log and the ledger. A retry of what is too old is a dead letter. The permit is given back when the outcome
+    /// Tells the log and the ledger. A retry of what is too old is a dead letter. The permits are given back when the outcome
     /// is durable.
-    fn record(&self, job: &DeliveryJob, mut report: Report, permit: Option<OwnedSemaphorePermit>) -> JoinHandle<()> {
+    pub(super) fn record(&self, job: &DeliveryJob, mut report: Report, permits: Permits) -> JoinHandle<()> {
         let now = ledger::now();
         // a dead letter keeps its own reason
         if let Outcome::Retry(_) = report.outcome
@@ -155,12 +156,12 @@ impl Line {
                 tokio::time::sleep(UNWRITTEN).await;
             }
             feed.done(id);
-            drop(permit);
+            drop(permits);
         })
     }
 
     /// Tells the log and the ledger that the file is not there.
-    fn missing(&self, job: &DeliveryJob) -> JoinHandle<()> {
+    pub(super) fn missing(&self, job: &DeliveryJob) -> JoinHandle<()> {
         tracing::error!(
             sop_instance = job.instance.facts.sop_instance_uid,
             destination = self.destination.name,
@@ -182,7 +183,7 @@ impl Line {
     }
 
     /// The wait of one instance after an attempt that counted.
-    fn next_at(&self, job: &DeliveryJob) -> Millis {
+    pub(super) fn next_at(&self, job: &DeliveryJob) -> Millis {
         backoff::next_at(&self.destination.retry, job.attempts.saturating_add(1), ledger::now(), rand::random())
     }
 }
@@ -199,7 +200,7 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Associates and sends until nothing waits any longer, the destination fails or it is time to stop.
 pub async fn run(line: Arc<Line>, idle: Idle) {
-    let mut worker = Worker { line: line.clone(), stop: line.stop.clone(), records: Vec::new(), again: None };
+    let mut worker = Worker { line: line.clone(), stop: line.stop.clone(), records: Vec::new(), again: Vec::new() };
     let mut idle = Some(idle);
     while !*worker.stop.borrow() && !line.circuit().open(ledger::now()) {
         let Next::Job(job) = line.feed.next(|_| true) else { break };
@@ -212,13 +213,14 @@ pub async fn run(line: Arc<Line>, idle: Idle) {
     worker.recorded().await;
 }
 
-struct Worker {
-    line: Arc<Line>,
-    stop: watch::Receiver<bool>,
+/// A worker, from one association to the next.
+pub(super) struct Worker {
+    pub(super) line: Arc<Line>,
+    pub(super) stop: watch::Receiver<bool>,
     /// Outcomes on their way into the ledger.
-    records: Vec<JoinHandle<()>>,
-    /// Tried again at once because its association had gone stale: once is enough.
-    again: Option<DeliveryId>,
+    pub(super) records: Vec<JoinHandle<()>>,
+    /// Tried again at once because their association had gone stale: once is enough.
+    pub(super) again: Vec<DeliveryId>,
 }
 
 /// Counts one more in a counter of the line, until it is dropped.
@@ -259,7 +261,7 @@ impl Worker {
         match association {
             Ok(association) => {
                 let _standing = Counted::new(line, |line| &line.standing);
-                self.session(association, job).await
+                session::run(self, association, job).await
             }
             Err(error) => {
                 self.unreachable(job, error);
@@ -279,155 +281,10 @@ impl Worker {
         match line.failed(&job) {
             Some(until) => {
                 let report = Report::failure(Outcome::Retry(until), error.to_string());
-                self.records.push(line.record(&job, report, None));
+                self.records.push(line.record(&job, report, Permits::new()));
             }
             None => line.feed.done(job.id),
         }
         line.stand_back(&mut self.records, &error.to_string());
-    }
-
-    /// Sends on an association until there is nothing more for it. Returns whether another association may follow.
-    async fn session(&mut self, mut association: Association, mut job: DeliveryJob) -> bool {
-        let line = self.line.clone();
-        let mut answers = 0u32;
-        let mut rested = false;
-        loop {
-            let item = match line.item(&job) {
-                Ok(item) => item,
-                Err(error) => {
-                    self.records.push(line.record(&job, Report::failure(Outcome::Dead, error.to_string()), None));
-                    match self.next(&mut association, &mut rested).await {
-                        Some(next) => job = next,
-                        None => return self.leave(association).await,
-                    }
-                    continue;
-                }
-            };
-            let started = Instant::now();
-            let mut permit = None;
-            let sent = sender::send(&mut association, &item, async {
-                self.recorded().await;
-                permit =
-                    tokio::time::timeout(PATIENCE, line.doubt.clone().acquire_owned()).await.ok().and_then(Result::ok);
-            })
-            .await;
-            let send_ms = started.elapsed().as_secs_f32() * 1000.0;
-            let mut report = Report::failure(Outcome::Dead, String::new());
-            report.send_ms = send_ms;
-            report.corrected = item.overlay.is_some();
-            report.transfer_syntax = item.need.transfer_syntax.clone();
-            let mut spare = false;
-            match sent {
-                Ok(answer) => {
-                    answers += 1;
-                    let meaning = outcome::of_c_store(answer.status);
-                    report.answered(&answer, meaning);
-                    spare = meaning.fate == Fate::Spare;
-                    if spare {
-                        report.outcome = Outcome::Retry(self.spared(&job));
-                    } else {
-                        line.circuit().worked();
-                        if meaning.fate == Fate::Retry {
-                            report.outcome = Outcome::Retry(line.next_at(&job));
-                        }
-                    }
-                }
-                Err(SendError::Missing) => {
-                    self.records.push(line.missing(&job));
-                    drop(permit.take());
-                    match self.next(&mut association, &mut rested).await {
-                        Some(next) => job = next,
-                        None => return self.leave(association).await,
-                    }
-                    continue;
-                }
-                Err(SendError::NotProposed) => {
-                    line.feed.put_back(job);
-                    return self.leave(association).await;
-                }
-                Err(SendError::Association(error)) if rested && error.is_end() && self.again != Some(job.id) => {
-                    // it was closing while we began to send: no fault of the instance's, nor of the destination's
-                    tracing::debug!(destination = line.destination.name, %error, "stale association");
-                    self.again = Some(job.id);
-                    line.feed.put_back(job);
-                    return true;
-                }
-                Err(SendError::Association(error)) => {
-                    report.detail = error.to_string();
-                    let at = if answers == 0 { self.spared(&job) } else { line.next_at(&job) };
-                    report.outcome = Outcome::Retry(at);
-                    spare = answers == 0;
-                }
-                Err(error @ (SendError::Unreadable(_) | SendError::NotNow(_))) => {
-                    report.detail = error.to_string();
-                    report.outcome = Outcome::Retry(line.next_at(&job));
-                }
-                Err(error @ (SendError::Refused(_) | SendError::Transcode { .. } | SendError::Damaged(_))) => {
-                    report.detail = error.to_string();
-                }
-            }
-            let why = report.detail.clone();
-            self.records.push(line.record(&job, report, permit));
-            if spare {
-                line.stand_back(&mut self.records, &why);
-                association.release().await;
-                return false;
-            }
-            if !association.usable() {
-                return true;
-            }
-            match self.next(&mut association, &mut rested).await {
-                Some(next) => job = next,
-                None => return self.leave(association).await,
-            }
-        }
-    }
-
-    /// The destination is to be spared after `job`. Returns when that is due again: later than the destination.
-    fn spared(&self, job: &DeliveryJob) -> Millis {
-        let until = self.line.failed(job).unwrap_or_else(|| self.line.circuit().until());
-        self.line.next_at(job).max(until.saturating_add(AFTER_OTHERS))
-    }
-
-    /// The next delivery for this association; waits a little for one. `None`: the association has served.
-    async fn next(&mut self, association: &mut Association, rested: &mut bool) -> Option<DeliveryJob> {
-        let line = self.line.clone();
-        let until = tokio::time::Instant::now() + LINGER;
-        let mut idle: Option<Idle> = None;
-        *rested = false;
-        loop {
-            if *self.stop.borrow() {
-                return None;
-            }
-            let arrived = line.feed.arrived();
-            tokio::pin!(arrived);
-            arrived.as_mut().enable();
-            match line.feed.next(|need| association.negotiated().proposed(need)) {
-                Next::Job(job) => {
-                    if line.more.load(Ordering::Relaxed) && line.feed.waiting() < MOST / 2 {
-                        line.wake.notify_one();
-                    }
-                    return Some(*job);
-                }
-                Next::Other => return None,
-                Next::Nothing => {}
-            }
-            // what was told must not wait for the next instance to become durable
-            self.records.retain(|record| !record.is_finished());
-            idle.get_or_insert_with(|| line.feed.idling());
-            *rested = true;
-            line.wake.notify_one();
-            tokio::select! {
-                () = arrived => {}
-                () = association.ended() => return None,
-                () = tokio::time::sleep_until(until) => return None,
-                () = stopped(&mut self.stop) => return None,
-            }
-        }
-    }
-
-    async fn leave(&self, association: Association) -> bool {
-        association.release().await;
-        true
     }
 }

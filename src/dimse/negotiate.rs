@@ -21,6 +21,28 @@ pub const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Implicit VR Little Endian.
 const DEFAULT_TRANSFER_SYNTAX: &str = "1.2.840.10008.1.2";
 
+/// Item type of the asynchronous operations window (PS3.7 D.3.3.3), for which dicom-ul has no name.
+pub const WINDOW: u8 = 0x53;
+
+/// Requests that a peer may send before it has the responses to those before, where it asks for it. They are taken one after the other
+/// and answered in order, and what was not taken yet waits in the socket: more at once cost nothing.
+const MOST_OPERATIONS: u16 = 16;
+
+/// The window as a requestor proposes it, or an acceptor grants it to one: so many operations by the requestor, and one by the
+/// acceptor, who invokes none.
+pub fn window_item(operations: u16) -> UserVariableItem {
+    let [high, low] = operations.to_be_bytes();
+    UserVariableItem::Unknown(WINDOW, vec![high, low, 0, 1])
+}
+
+/// Operations that the requestor may invoke at once, from the item's value; 0: any number; `None`: it is not such an item.
+pub fn invoked(value: &[u8]) -> Option<u16> {
+    match value {
+        [high, low, _, _] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
+}
+
 /// Whom we accept.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -130,6 +152,15 @@ pub fn negotiate(request: &AssociationRQ, peer: IpAddr, policy: &Policy) -> Resu
         .iter()
         .find_map(|item| if let UserVariableItem::MaxLength(length) = item { Some(*length) } else { None })
         .unwrap_or(0);
+    let mut user_variables = vec![
+        UserVariableItem::MaxLength(policy.max_pdu),
+        UserVariableItem::ImplementationClassUID(policy.implementation_class_uid.clone()),
+        UserVariableItem::ImplementationVersionName(policy.implementation_version_name.clone()),
+    ];
+    // never unasked (PS3.7 D.3.3.3)
+    if let Some(wanted) = request.user_variables.iter().find_map(window) {
+        user_variables.push(window_item(if wanted == 0 { MOST_OPERATIONS } else { wanted.min(MOST_OPERATIONS) }));
+    }
     let answer = AssociationAC {
         protocol_version: 1,
         // these two are sent back as they came and not looked at (PS3.8 table 9-17)
@@ -137,13 +168,16 @@ pub fn negotiate(request: &AssociationRQ, peer: IpAddr, policy: &Policy) -> Resu
         called_ae_title: ae_title(&request.called_ae_title),
         application_context_name: APPLICATION_CONTEXT.to_owned(),
         presentation_contexts: results,
-        user_variables: vec![
-            UserVariableItem::MaxLength(policy.max_pdu),
-            UserVariableItem::ImplementationClassUID(policy.implementation_class_uid.clone()),
-            UserVariableItem::ImplementationVersionName(policy.implementation_version_name.clone()),
-        ],
+        user_variables,
     };
     Ok(Agreed { answer, contexts, peer_max_pdu })
+}
+
+fn window(item: &UserVariableItem) -> Option<u16> {
+    match item {
+        UserVariableItem::Unknown(WINDOW, value) => invoked(value),
+        _ => None,
+    }
 }
 
 fn check_parties(request: &AssociationRQ, peer: IpAddr, policy: &Policy) -> Result<(), Refused> {
@@ -329,6 +363,22 @@ mod tests {
         assert_eq!(agreed.contexts.keys().copied().collect::<Vec<_>>(), [1, 3, 9, 11]);
         assert_eq!(agreed.peer_max_pdu, 16384);
         assert!(agreed.answer.user_variables.contains(&UserVariableItem::MaxLength(131_072)));
+    }
+
+    #[test]
+    fn a_window_is_granted_to_whom_asks_for_it() {
+        let granted = |item: Option<UserVariableItem>| {
+            let mut request = request(&[(1, CR, &[EXPLICIT])]);
+            request.user_variables.extend(item);
+            let agreed = negotiate(&request, here(), &policy()).unwrap();
+            agreed.answer.user_variables.iter().find_map(window)
+        };
+        assert_eq!(granted(None), None);
+        assert_eq!(granted(Some(window_item(1))), Some(1));
+        assert_eq!(granted(Some(window_item(5))), Some(5));
+        assert_eq!(granted(Some(window_item(0))), Some(MOST_OPERATIONS));
+        assert_eq!(granted(Some(window_item(u16::MAX))), Some(MOST_OPERATIONS));
+        assert_eq!(granted(Some(UserVariableItem::Unknown(WINDOW, vec![0, 5]))), None);
     }
 
     #[test]

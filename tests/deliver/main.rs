@@ -8,4 +8,6 @@ mod local;
 mod node;
 mod receivers;
 mod running;
+mod scripted;
 mod send;
+mod window;

@@ -1,6 +1,7 @@
 """A C-STORE SCP that answers what it is told to (pynetdicom).
 
 scp.py PORT DIR STATUSES [--classes UID,...] [--syntaxes UID,...] [--sleep SECONDS] [--limit N]
+    [--window N]
 STATUSES: hexadecimal, one for each C-STORE, the last one for all that follow. What was answered with success or a
 warning is written to DIR as UID.dcm; DIR/log gets one line "UID STATUS" for each C-STORE.
 """
@@ -20,6 +21,7 @@ parser.add_argument("--classes")
 parser.add_argument("--syntaxes")
 parser.add_argument("--sleep", type=float, default=0)
 parser.add_argument("--limit", type=int, default=10)
+parser.add_argument("--window", type=int)
 args = parser.parse_args()
 statuses = [int(s, 16) for s in args.statuses.split(",")]
 lock = threading.Lock()
@@ -46,6 +48,9 @@ classes = args.classes.split(",") if args.classes else [c.abstract_syntax for c 
 syntaxes = args.syntaxes.split(",") if args.syntaxes else list(AllTransferSyntaxes)
 for sop_class in classes:
     ae.add_supported_context(sop_class, syntaxes)
-ae.start_server(("127.0.0.1", args.port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+handlers = [(evt.EVT_C_STORE, store)]
+if args.window is not None:
+    handlers.append((evt.EVT_ASYNC_OPS, lambda event: (args.window, 1)))
+ae.start_server(("127.0.0.1", args.port), block=False, evt_handlers=handlers)
 print("listening", flush=True)
 threading.Event().wait()

@@ -5,6 +5,9 @@ use crate::config::Destination;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// The most instances that may be in doubt: each may be sent once more after a crash.
+const MOST_OUTSTANDING: u16 = 64;
+
 impl Check<'_> {
     pub(super) fn destinations(&mut self) {
         let config = self.config;
@@ -37,6 +40,10 @@ impl Check<'_> {
         }
         self.address(path, destination);
         self.at_least_one(&format!("{path}.max_associations"), destination.max_associations);
+        if !(1..=MOST_OUTSTANDING).contains(&destination.max_outstanding) {
+            let message = format!("max_outstanding must be 1 (nothing is asked of it) to {MOST_OUTSTANDING}");
+            self.error(&format!("{path}.max_outstanding"), message);
+        }
         self.duration(&format!("{path}.timeout"), destination.timeout, false);
         let retry = &destination.retry;
         self.duration(&format!("{path}.retry.first"), retry.first, false);
