@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn bytes(count: usize, seed: usize) -> Vec<u8> {
-        (0..count).map(|i| ((i + seed) * 2654435761 >> 7) as u8).collect()
+        (0..count).map(|i| (((i + seed) * 2654435761) >> 7) as u8).collect()
     }
 
     /// What a convolution is, by definition: exact sums over the whole numbers of the packed kernel, then the same roundings.
