@@ -197,9 +197,12 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_bytes_of_the_definition_for_any_number_of_pixels() {
         let mut byte = bytes();
-        for (taps, depth, step, counts) in
-            [(1, 4, 4, 1..32), (1, 64, 128, 9..10), (7, 8, 2, 20..21), (3, 192, 64, 23..24)]
-        {
+        for (taps, depth, step, counts) in [
+            (1, 4, 4, 1..32),
+            (1, 64, 128, 9..10),
+            (7, 8, 2, 20..21),
+            (3, if cfg!(miri) { 12 } else { 192 }, 64, 23..24),
+        ] {
             for count in counts.take(if cfg!(miri) { 6 } else { 99 }) {
                 let (tap, width) = (depth + 8, PANEL + 5);
                 // The second line begins one value behind the first.
