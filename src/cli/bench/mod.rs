@@ -7,6 +7,8 @@ use super::exit;
 use crate::config::{Config, DeviceChoice, PrecisionChoice};
 use crate::dataset::file_meta::read_file_meta;
 use crate::model::Classifier;
+use crate::model::engine::isa::Isa;
+use crate::model::precision::{self, Precision};
 use crate::pixels::probe::Picture;
 use clap::builder::RangedU64ValueParser;
 use dicom_dictionary_std::uids;
@@ -124,8 +126,11 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
     };
     let single = load(PrecisionChoice::F32)?;
     let whole = single.card().int8.is_some().then(|| load(PrecisionChoice::Int8)).transpose()?;
-    // As the daemon would.
-    let classifier = load(config.as_ref().map_or(PrecisionChoice::Auto, |c| c.classify.precision))?;
+    // The one that the daemon would take.
+    let wanted = config.as_ref().map_or(PrecisionChoice::Auto, |c| c.classify.precision);
+    let (arithmetic, _) = precision::chosen(wanted, single.card(), Some(Isa::best()))
+        .map_err(|e| Failure(exit::CONFIG, e.to_string()))?;
+    let classifier = whole.as_ref().filter(|_| arithmetic == Precision::Int8).unwrap_or(&single);
     let folder = scratch(args.state_dir.as_deref(), config.as_ref())?;
     let software = |e: MeasureError| Failure(exit::SOFTWARE, e.to_string());
 
@@ -136,7 +141,7 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
     };
     let f32 = speed(&single)?;
     let int8 = whole.as_ref().map(speed).transpose()?.unwrap_or_default();
-    let classify = measure::classify(&classifier).map_err(|e| software(e.into()))?;
+    let classify = measure::classify(classifier).map_err(|e| software(e.into()))?;
     let dx = Picture::new(DX.0, DX.1);
     let decode_ms = read_all(&args.images, &dx, folder.path(), classifier.wanted_pixels())?;
     say(&format!("the spool, in {}", folder.path().parent().unwrap_or(folder.path()).display()));
@@ -144,8 +149,8 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
         MeasureError::Spool(_) | MeasureError::File { .. } => Failure(exit::IOERR, e.to_string()),
         _ => software(e),
     };
-    let dx = handle(&classifier, &dx, &folder.path().join("dx")).map_err(disk)?;
-    let cr = handle(&classifier, &Picture::new(CR.0, CR.1), &folder.path().join("cr")).map_err(disk)?;
+    let dx = handle(classifier, &dx, &folder.path().join("dx")).map_err(disk)?;
+    let cr = handle(classifier, &Picture::new(CR.0, CR.1), &folder.path().join("cr")).map_err(disk)?;
     Ok(Report {
         engine: Engine { f32, int8 },
         decode_ms,

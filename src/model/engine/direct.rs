@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::isa::Isa;
 use super::layer::Task;
-use super::maps::Band;
+use super::maps::{Band, Padded};
 use super::tile::{Filter, Line, Strip};
 use crate::model::ModelError;
 use crate::model::weights::Conv;
@@ -35,6 +35,25 @@ pub fn pack(values: &[f32], columns: usize, panel: usize) -> Buffer<f32> {
     packed
 }
 
+/// Where the rows of a band begin, two at a time: their patches in `input`, and channel `first` of `channels` in the band.
+pub fn pairs<'a, T: Copy + Default>(
+    kernel: usize,
+    stride: usize,
+    input: &'a Padded<T>,
+    band: &Band<T>,
+    channels: usize,
+    first: usize,
+) -> impl Iterator<Item = (Line, Option<Line>)> + use<'a, T> {
+    // The border is one wide; a kernel of one tap begins behind it.
+    let border = 1 - kernel / 2;
+    let (image, above, count, stretch) = (band.image, band.first, band.count, band.line);
+    let line = move |row: usize| Line {
+        from: input.place(image, (above + row) * stride + border, border),
+        to: row * stretch + channels + first,
+    };
+    (0..count).step_by(2).map(move |row| (line(row), (row + 1 < count).then(|| line(row + 1))))
+}
+
 impl Direct {
     /// Packs a convolution of one or three by as many taps.
     ///
@@ -57,19 +76,12 @@ impl Direct {
         let Task { isa, input, shortcut, relu } = task;
         let panel = isa.panel();
         let depth = self.kernel * self.from;
-        // The border is one wide; a kernel of one tap begins behind it.
-        let border = 1 - self.kernel / 2;
         for (p, weights) in self.weights.chunks_exact(self.kernel * depth * panel).enumerate() {
             let filter =
                 Filter { weights, bias: &self.bias[p * panel..], taps: self.kernel, tap: input.line(), depth, relu };
             for band in bands.iter_mut() {
                 let shortcut = shortcut.map(|s| s.beside(band));
-                let (image, first, stretch) = (band.image, band.first, band.line);
-                let line = |row: usize| Line {
-                    from: input.place(image, (first + row) * self.stride + border, border),
-                    to: row * stretch + self.to + p * panel,
-                };
-                for row in (0..band.count).step_by(2) {
+                for (line, second) in pairs(self.kernel, self.stride, input, band, self.to, p * panel) {
                     Strip {
                         filter,
                         input: input.data(),
@@ -78,8 +90,8 @@ impl Direct {
                         width: self.to,
                         onto: false,
                         shortcut,
-                        line: line(row),
-                        second: (row + 1 < band.count).then(|| line(row + 1)),
+                        line,
+                        second,
                         count: band.width,
                     }
                     .compute(isa);

@@ -83,25 +83,39 @@ impl Strip<'_> {
     }
 }
 
+/// The tiles of one or two lines of `count` pixels that are `step` values apart in the input and `width` in the output: how many
+/// groups, how many pixels in each (at most `most`), and where the groups begin.
+pub fn tiles(
+    most: usize,
+    count: usize,
+    [step, width]: [usize; 2],
+    line: Line,
+    second: Option<Line>,
+) -> impl Iterator<Item = (usize, usize, [Line; 2])> {
+    let tiles = count.div_ceil(if second.is_some() { most } else { 2 * most });
+    let after = move |line: Line, pixels: usize| Line { from: line.from + pixels * step, to: line.to + pixels * width };
+    let mut done = 0;
+    (0..tiles).map(move |tile| {
+        let pixels = (count - done).div_ceil(tiles - tile);
+        let first = after(line, done);
+        let (groups, rows, second) = match second {
+            Some(second) => (2, pixels, after(second, done)),
+            None if pixels <= most => (1, pixels, first),
+            // Where they are odd, both groups compute the pixel in the middle, to the same result.
+            None => (2, pixels.div_ceil(2), after(first, pixels / 2)),
+        };
+        done += pixels;
+        (groups, rows, [first, second])
+    })
+}
+
 impl Kernel for Strip<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let (count, step, width) = (self.count, self.step, self.width);
         assert!(count > 0 && self.filter.taps > 0 && self.fits(2 * S::LANES), "a strip outside its slices");
-        let tiles = count.div_ceil(if self.second.is_some() { S::ROWS } else { 2 * S::ROWS });
-        let mut done = 0;
-        for tile in 0..tiles {
-            let pixels = (count - done).div_ceil(tiles - tile);
-            let after =
-                |line: Line, pixels: usize| Line { from: line.from + pixels * step, to: line.to + pixels * width };
-            let first = after(self.line, done);
-            let (groups, rows, second) = match self.second {
-                Some(second) => (2, pixels, after(second, done)),
-                None if pixels <= S::ROWS => (1, pixels, first),
-                None => (2, pixels.div_ceil(2), after(first, pixels / 2)),
-            };
-            let lines = [first, second];
-            // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within `done..done + pixels`.
+        for (groups, rows, lines) in tiles(S::ROWS, count, [step, width], self.line, self.second) {
+            // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within them.
             unsafe {
                 match (groups, rows) {
                     (1, 1) => self.tile::<S, 1, 1>(simd, lines),
@@ -121,7 +135,6 @@ impl Kernel for Strip<'_> {
                     _ => unreachable!("{groups} groups of {rows} pixels"),
                 }
             }
-            done += pixels;
         }
     }
 }

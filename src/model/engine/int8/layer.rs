@@ -3,9 +3,9 @@
 use super::round::{Quantised, quantise};
 use super::tile::{Filter, PANEL, Strip};
 use crate::model::ModelError;
+use crate::model::engine::direct::pairs;
 use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
-use crate::model::engine::tile::Line;
 use crate::model::weights::Conv;
 
 /// What a byte of each map around a convolution stands for.
@@ -64,19 +64,12 @@ impl Direct {
     fn bands(&self, task: Task<u8>, bands: &mut [Band<u8>]) {
         let Task { isa, input, shortcut, .. } = task;
         let depth = self.kernel * self.from;
-        // The border is one wide; a kernel of one tap begins behind it.
-        let border = 1 - self.kernel / 2;
         for (p, weights) in self.kernels.weights.chunks_exact(self.kernel * depth * PANEL).enumerate() {
             let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
             let filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
             for band in bands.iter_mut() {
                 let shortcut = shortcut.map(|maps| (maps.beside(band), self.shortcut));
-                let (image, first, stretch) = (band.image, band.first, band.line);
-                let line = |row: usize| Line {
-                    from: input.place(image, (first + row) * self.stride + border, border),
-                    to: row * stretch + self.to + p * PANEL,
-                };
-                for row in (0..band.count).step_by(2) {
+                for (line, second) in pairs(self.kernel, self.stride, input, band, self.to, p * PANEL) {
                     Strip {
                         filter,
                         input: input.data(),
@@ -84,8 +77,8 @@ impl Direct {
                         output: band.data,
                         width: self.to,
                         shortcut,
-                        line: line(row),
-                        second: (row + 1 < band.count).then(|| line(row + 1)),
+                        line,
+                        second,
                         count: band.width,
                     }
                     .compute(isa);

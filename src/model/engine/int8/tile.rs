@@ -7,7 +7,7 @@
 
 use super::dot::{self, Dot, DotKernel};
 use crate::model::engine::isa::Isa;
-use crate::model::engine::tile::Line;
+use crate::model::engine::tile::{Line, tiles};
 
 /// Output channels that are computed one after the other for the same pixels; weights are packed so.
 pub const PANEL: usize = 32;
@@ -80,21 +80,8 @@ impl DotKernel for Strip<'_> {
     fn run<D: Dot>(mut self, dot: D) {
         let (count, step, width) = (self.count, self.step, self.width);
         assert!(count > 0 && self.filter.taps > 0 && self.fits(), "a strip outside its slices");
-        let tiles = count.div_ceil(if self.second.is_some() { D::ROWS } else { 2 * D::ROWS });
-        let mut done = 0;
-        for tile in 0..tiles {
-            let pixels = (count - done).div_ceil(tiles - tile);
-            let after =
-                |line: Line, pixels: usize| Line { from: line.from + pixels * step, to: line.to + pixels * width };
-            let first = after(self.line, done);
-            let (groups, rows, second) = match self.second {
-                Some(second) => (2, pixels, after(second, done)),
-                None if pixels <= D::ROWS => (1, pixels, first),
-                // Where they are odd, both groups compute the pixel in the middle, to the same result.
-                None => (2, pixels.div_ceil(2), after(first, pixels / 2)),
-            };
-            let lines = [first, second];
-            // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within `done..done + pixels`.
+        for (groups, rows, lines) in tiles(D::ROWS, count, [step, width], self.line, self.second) {
+            // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within them.
             unsafe {
                 match (groups, rows) {
                     (1, 1) => self.tile::<D, 1, 1>(dot, lines),
@@ -114,7 +101,6 @@ impl DotKernel for Strip<'_> {
                     _ => unreachable!("{groups} groups of {rows} pixels"),
                 }
             }
-            done += pixels;
         }
     }
 }
