@@ -11,7 +11,7 @@ mod support;
 use clap::Parser;
 use radroute::config::Config;
 use radroute::ledger::{FILE, Ledger, LedgerError, now};
-use radroute::spool::Spool;
+use radroute::spool::{Note, Spool};
 use radroute::upkeep;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,9 +132,11 @@ impl Reception {
                 while !stop.load(Ordering::Relaxed) {
                     beat.tick().await;
                     let begun = Instant::now();
-                    let mut incoming = spool.begin(0).await?;
-                    incoming.write(&bytes).await?;
-                    let spooled = incoming.commit().await?;
+                    let spooled = tokio::task::block_in_place(|| {
+                        let mut incoming = spool.begin(0)?;
+                        incoming.write(&bytes)?;
+                        incoming.commit(&Note::default())
+                    })?;
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let mut new = support::instance(n, &format!("association {sender}"), now());
                     new.spool_name = spooled.name;

@@ -40,6 +40,7 @@ pub mod receive;
 pub mod route;
 pub mod spool;
 pub mod telemetry;
+pub mod thread;
 pub mod train;
 pub mod upkeep;
 pub mod verdict;

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::dataset::{DatasetError, Facts, file_meta};
 use crate::ledger::{Event, Ledger, LedgerError, NewInstance, Source, now};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{Condition, Note, Spool, SpoolError};
 use std::collections::HashSet;
 use std::io::{BufReader, Seek, SeekFrom};
 use std::sync::Arc;
@@ -53,11 +53,11 @@ pub enum UpkeepError {
 /// What reconciliation found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    /// Temporary files of broken-off receptions, removed: they were never answered 0000.
+    /// Files of broken-off receptions, and empty ones, removed: they were never answered 0000.
     pub swept: usize,
-    /// Complete files without a row, adopted: the crash came between rename and commit.
+    /// Whole files without a row, adopted: the crash came between the sync of the file and that of the row.
     pub adopted: usize,
-    /// Files without a row that cannot be read, moved to quarantine.
+    /// Files without a row that are torn or cannot be read, moved to quarantine.
     pub quarantined: usize,
     /// Rows without their file.
     pub missing: usize,
@@ -73,15 +73,15 @@ pub async fn reconcile(
     config: &Config,
     accept_missing: bool,
 ) -> Result<Reconciled, UpkeepError> {
-    let mut found = Reconciled { swept: spool.sweep()?, ..Reconciled::default() };
+    let mut found = Reconciled::default();
     unlink(spool, ledger, ledger.to_unlink().await?).await?;
     let given_up: HashSet<String> = ledger.to_unlink().await?.into_iter().collect();
     let rows = ledger.spool_names().await?;
     let files: HashSet<String> = spool.scan()?.into_iter().collect();
-    if files.is_empty() && rows.len() >= SUSPICIOUS && !accept_missing {
+    let lost: Vec<_> = rows.iter().filter(|(_, name)| !files.contains(name)).map(|(id, _)| *id).collect();
+    if lost.len() == rows.len() && rows.len() >= SUSPICIOUS && !accept_missing {
         return Err(UpkeepError::Empty { rows: rows.len() });
     }
-    let lost: Vec<_> = rows.iter().filter(|(_, name)| !files.contains(name)).map(|(id, _)| *id).collect();
     found.missing = lost.len();
     for some in lost.chunks(REMOVE_AT_ONCE) {
         // Side by side: the ledger commits them together.
@@ -95,9 +95,11 @@ pub async fn reconcile(
         }
     }
     let known: HashSet<&String> = rows.iter().map(|(_, name)| name).chain(&given_up).collect();
+    let mut unfinished = Vec::new();
     for name in files.iter().filter(|name| !known.contains(name)) {
         match adopt(spool, name, config) {
-            Ok(new) => {
+            Ok(None) => unfinished.push(name.clone()),
+            Ok(Some(new)) => {
                 ledger.received(new).await?;
                 found.adopted += 1;
             }
@@ -109,6 +111,10 @@ pub async fn reconcile(
                 found.quarantined += 1;
             }
         }
+    }
+    found.swept = unfinished.len();
+    if let Some(error) = spool.remove_all(unfinished).1.pop() {
+        return Err(error.into());
     }
     if found != Reconciled::default() {
         info!(?found, "spool and ledger reconciled");
@@ -142,8 +148,16 @@ impl From<SpoolError> for Orphan {
     }
 }
 
-/// Reads what the ledger needs from an orphan; its source stands in the file meta group.
-fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, Orphan> {
+/// Reads what the ledger needs from an orphan: its seal says what the row had said of its reception, the file meta group who sent
+/// it. `None`: it was never finished.
+fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<Option<NewInstance>, Orphan> {
+    let note = match spool.condition(name)? {
+        Condition::Unfinished => return Ok(None),
+        Condition::Torn => return Err(Orphan::Broken("its bytes are not those that were sealed".into())),
+        Condition::Whole(note) => note,
+        // Of an earlier version, or put there by hand.
+        Condition::Foreign => Note { received_at: now(), association: "adopted".into(), ..Note::default() },
+    };
     let file = spool.open_file(name)?;
     let size = file.metadata()?.len();
     let mut reader = BufReader::new(file);
@@ -151,7 +165,7 @@ fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, Orph
     reader.seek(SeekFrom::Start(dataset_offset))?;
     let length = size.saturating_sub(dataset_offset);
     let facts = Facts::read(&mut reader, length, &meta.transfer_syntax_uid)?;
-    Ok(NewInstance {
+    Ok(Some(NewInstance {
         spool_name: name.to_owned(),
         file_size: size,
         dataset_offset,
@@ -159,16 +173,16 @@ fn adopt(spool: &Spool, name: &str, config: &Config) -> Result<NewInstance, Orph
         source: Source {
             calling_ae: meta.sending_ae,
             called_ae: meta.receiving_ae,
-            peer: None,
-            association: "adopted".into(),
+            peer: note.peer,
+            association: note.association,
         },
-        received_at: now(),
-        receive_ms: 0.0,
+        received_at: note.received_at,
+        receive_ms: note.receive_ms,
         sync_ms: 0.0,
         settle: config.classify.settle.as_millis() as i64,
         settle_max: config.classify.settle_max.as_millis() as i64,
         adopted: true,
-    })
+    }))
 }
 
 /// Removes what every destination has had for longer than `retention.delivered`, until `stop` is rung.

@@ -1,134 +1,183 @@
 //! The spool from outside: what a crash, a full disk and a hostile name may and may not do.
 
-use radroute::spool::{Spool, SpoolError};
+use radroute::spool::{Condition, Note, PREAMBLE, Spool, SpoolError};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 const OURS: &str = "0193f5a2c7d1-7f3a09c4d5e6f708";
 
-fn parts(state: &Path) -> Vec<PathBuf> {
-    fs::read_dir(state.join("spool/incoming")).unwrap().map(|e| e.unwrap().path()).collect()
+/// A spool whose files are all there is to see: those made ahead are left out.
+fn in_use(spool: &Spool) -> usize {
+    spool.scan().unwrap().len()
+}
+
+fn note() -> Note {
+    Note {
+        received_at: 1_764_000_000_000,
+        receive_ms: 2.5,
+        peer: Some("192.0.2.7".parse().unwrap()),
+        association: "one".into(),
+    }
+}
+
+fn spooled(spool: &Spool, bytes: &[u8]) -> String {
+    let mut incoming = spool.begin(0).unwrap();
+    incoming.write(bytes).unwrap();
+    incoming.commit(&note()).unwrap().name
+}
+
+/// A file made ahead: the first `.dcm` with nothing in it.
+fn empty(state: &Path) -> Option<PathBuf> {
+    let folders = fs::read_dir(state.join("spool")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    let mut files = folders.flat_map(|f| fs::read_dir(f).unwrap().map(|e| e.unwrap().path()));
+    files.find(|p| fs::metadata(p).unwrap().len() == 0)
 }
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
 }
 
-#[tokio::test]
-async fn what_is_written_in_pieces_of_any_size_comes_back_whole() {
+#[test]
+fn what_is_written_in_pieces_of_any_size_comes_back_whole_and_sealed() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
     for (len, piece) in [(0, 1), (1, 1), (100_000, 7), (262_144, 262_144), (1_000_000, 16_378), (3_000_001, 700_000)] {
         let bytes = pattern(len);
-        let mut incoming = spool.begin(0).await.unwrap();
+        let mut incoming = spool.begin(0).unwrap();
         for piece in bytes.chunks(piece) {
-            incoming.write(piece).await.unwrap();
+            incoming.write(piece).unwrap();
         }
-        assert_eq!((incoming.len(), incoming.is_empty()), (len as u64, len == 0));
-        let spooled = incoming.commit().await.unwrap();
-        assert_eq!(spooled.size, len as u64);
+        assert_eq!((incoming.len(), incoming.is_empty()), ((PREAMBLE + len) as u64, len == 0));
+        let spooled = incoming.commit(&note()).unwrap();
+        assert_eq!(spooled.size, (PREAMBLE + len) as u64);
         let mut back = Vec::new();
         spool.open_file(&spooled.name).unwrap().read_to_end(&mut back).unwrap();
-        assert!(back == bytes, "{len} bytes in pieces of {piece}");
+        assert!(back[PREAMBLE..] == bytes, "{len} bytes in pieces of {piece}");
+        assert_eq!(spool.condition(&spooled.name).unwrap(), Condition::Whole(note()));
     }
-    assert!(parts(state.path()).is_empty());
-    assert_eq!(spool.scan().unwrap().len(), 6);
+    assert_eq!(in_use(&spool), 6);
 }
 
-#[tokio::test]
-async fn what_is_inspected_is_the_whole_file_and_what_is_refused_leaves_no_trace() {
+#[test]
+fn what_is_inspected_is_the_whole_file_and_what_is_refused_leaves_no_trace() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
     for refuses in [false, true] {
-        let mut incoming = spool.begin(0).await.unwrap();
-        incoming.write(b"head").await.unwrap();
-        incoming.write(&pattern(600_000)).await.unwrap();
+        let mut incoming = spool.begin(0).unwrap();
+        incoming.write(b"head").unwrap();
+        incoming.write(&pattern(600_000)).unwrap();
         let committed = incoming
-            .commit_if(move |file| {
+            .commit_if(&note(), |file| {
                 let mut bytes = Vec::new();
-                file.seek(SeekFrom::Start(1)).unwrap();
+                file.seek(SeekFrom::Start(PREAMBLE as u64 + 1)).unwrap();
                 file.read_to_end(&mut bytes).unwrap();
                 if refuses { Err("refused") } else { Ok(bytes) }
             })
-            .await
             .unwrap();
-        assert!(parts(state.path()).is_empty());
         let Ok((spooled, seen)) = committed else {
             assert!(refuses);
             continue;
         };
         assert!(!refuses && seen[..3] == *b"ead" && seen[3..] == pattern(600_000));
-        assert_eq!(spooled.size, 600_004);
+        assert_eq!(spooled.size, PREAMBLE as u64 + 600_004);
     }
-    assert_eq!(spool.scan().unwrap().len(), 1);
+    assert_eq!(in_use(&spool), 1);
 }
 
-#[tokio::test]
-async fn an_instance_dropped_before_commit_leaves_no_trace() {
+#[test]
+fn an_instance_dropped_before_commit_leaves_no_trace() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
-    let mut incoming = spool.begin(0).await.unwrap();
-    incoming.write(&pattern(600_000)).await.unwrap();
-    assert_eq!(parts(state.path()).len(), 1);
+    let mut incoming = spool.begin(0).unwrap();
+    incoming.write(&pattern(600_000)).unwrap();
+    assert_eq!(in_use(&spool), 1);
     drop(incoming);
-    assert!(parts(state.path()).is_empty());
-    assert!(spool.scan().unwrap().is_empty());
+    assert_eq!(in_use(&spool), 0);
+    assert!(empty(state.path()).is_some(), "files were made ahead");
+    drop(spool);
+    assert_eq!(empty(state.path()), None, "none is left");
 }
 
-#[tokio::test]
-async fn a_crash_while_receiving_leaves_a_temporary_file_that_the_next_start_sweeps() {
+#[test]
+fn a_crash_while_receiving_leaves_a_file_that_says_that_it_is_unfinished() {
     let state = tempfile::tempdir().unwrap();
-    drop(Spool::open(state.path()).unwrap());
-    let incoming = state.path().join("spool/incoming");
-    fs::write(incoming.join(format!("{OURS}.part")), b"half").unwrap();
-    fs::write(incoming.join("notes.txt"), b"an administrator's").unwrap();
-    fs::write(incoming.join("x.part"), b"somebody's").unwrap();
     let spool = Spool::open(state.path()).unwrap();
-    assert_eq!(spool.sweep().unwrap(), 1);
-    assert_eq!(spool.sweep().unwrap(), 0);
-    assert_eq!(parts(state.path()).len(), 2, "what is not ours stays");
+    let mut incoming = spool.begin(0).unwrap();
+    incoming.write(&pattern(600_000)).unwrap();
+    // What stands on the disk now is what a kill leaves; of a power cut the name alone may be left.
+    let name = spool.scan().unwrap().pop().unwrap();
+    assert!(fs::metadata(spool.path(&name).unwrap()).unwrap().len() > 500_000);
+    assert_eq!(spool.condition(&name).unwrap(), Condition::Unfinished);
+    drop(incoming);
+    fs::write(spool.path(&name).unwrap(), b"").unwrap();
+    assert_eq!(spool.condition(&name).unwrap(), Condition::Unfinished);
 }
 
-#[tokio::test]
-async fn a_crash_between_rename_and_ledger_leaves_a_whole_file_that_is_found_again() {
+#[test]
+fn a_crash_before_the_ledger_leaves_a_whole_file_that_is_found_again() {
     let state = tempfile::tempdir().unwrap();
-    let name = {
-        let spool = Spool::open(state.path()).unwrap();
-        let mut incoming = spool.begin(0).await.unwrap();
-        incoming.write(b"whole").await.unwrap();
-        incoming.commit().await.unwrap().name
-    };
+    let name = spooled(&Spool::open(state.path()).unwrap(), b"whole");
     let spool = Spool::open(state.path()).unwrap();
-    assert_eq!(spool.sweep().unwrap(), 0);
     assert_eq!(spool.scan().unwrap(), std::slice::from_ref(&name));
-    assert_eq!(fs::read(spool.path(&name).unwrap()).unwrap(), b"whole");
+    assert_eq!(spool.condition(&name).unwrap(), Condition::Whole(note()));
+    assert_eq!(fs::read(spool.path(&name).unwrap()).unwrap()[PREAMBLE..], *b"whole");
 }
 
-#[tokio::test]
-async fn a_crash_between_the_directory_syncs_may_leave_a_file_in_both_places_and_the_whole_one_stays() {
+#[test]
+fn what_is_not_to_the_bit_what_was_sealed_is_torn() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
-    let mut incoming = spool.begin(0).await.unwrap();
-    incoming.write(b"whole").await.unwrap();
-    let name = incoming.commit().await.unwrap().name;
-    fs::hard_link(spool.path(&name).unwrap(), state.path().join(format!("spool/incoming/{name}.part"))).unwrap();
-    assert_eq!(spool.sweep().unwrap(), 1);
-    assert_eq!(fs::read(spool.path(&name).unwrap()).unwrap(), b"whole");
+    let name = spooled(&spool, &pattern(20_000));
+    let path = spool.path(&name).unwrap();
+    let whole = fs::read(&path).unwrap();
+    // A power cut: blocks that were not written are zeros, or the end is missing.
+    let mut zeros = whole.clone();
+    zeros[8192..12_288].fill(0);
+    let longer = [&whole[..], &[0]].concat();
+    for torn in [&zeros[..], &whole[..12_288], &whole[..PREAMBLE], &longer] {
+        fs::write(&path, torn).unwrap();
+        assert_eq!(spool.condition(&name).unwrap(), Condition::Torn);
+    }
+    let mut foreign = whole.clone();
+    foreign[..PREAMBLE].fill(0);
+    for foreign in [&foreign[..], &whole[..PREAMBLE - 1]] {
+        fs::write(&path, foreign).unwrap();
+        assert_eq!(spool.condition(&name).unwrap(), Condition::Foreign);
+    }
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(spool.condition(&name).unwrap(), Condition::Whole(note()));
 }
 
-#[tokio::test]
-async fn a_disk_that_is_too_full_is_told_before_the_first_byte() {
+#[test]
+fn files_made_ahead_are_used_one_by_one_and_never_twice() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
-    let e = spool.begin(u64::MAX).await.unwrap_err();
+    let threads: Vec<_> = (0..4)
+        .map(|n: u8| {
+            let spool = spool.clone();
+            std::thread::spawn(move || (0..20u8).map(|i| (spooled(&spool, &[n, i]), [n, i])).collect::<Vec<_>>())
+        })
+        .collect();
+    let all: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+    assert_eq!(in_use(&spool), 80);
+    for (name, bytes) in all {
+        assert_eq!(fs::read(spool.path(&name).unwrap()).unwrap()[PREAMBLE..], bytes);
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_full_is_told_before_the_first_byte() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path()).unwrap();
+    let e = spool.begin(u64::MAX).unwrap_err();
     assert!(matches!(e, SpoolError::Full { free, wanted: u64::MAX, .. } if free > 0), "{e}");
     assert!(e.to_string().contains("limits.min_free_disk"));
-    assert!(parts(state.path()).is_empty());
+    assert_eq!(in_use(&spool), 0);
 }
 
-#[tokio::test]
-async fn no_name_from_outside_reaches_a_path() {
+#[test]
+fn no_name_from_outside_reaches_a_path() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
     fs::write(state.path().join("precious.dcm"), b"precious").unwrap();
@@ -151,20 +200,15 @@ async fn no_name_from_outside_reaches_a_path() {
     assert!(spool.path(OURS).unwrap().ends_with(format!("spool/7f/{OURS}.dcm")));
 }
 
-#[tokio::test]
-async fn removing_twice_is_no_error_and_quarantine_keeps_the_bytes() {
+#[test]
+fn removing_twice_is_no_error_and_quarantine_keeps_the_bytes() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path()).unwrap();
-    let mut names = Vec::new();
-    for text in ["one", "two"] {
-        let mut incoming = spool.begin(0).await.unwrap();
-        incoming.write(text.as_bytes()).await.unwrap();
-        names.push(incoming.commit().await.unwrap().name);
-    }
+    let names = ["one", "two"].map(|text| spooled(&spool, text.as_bytes()));
     spool.remove(&names[0]).unwrap();
     spool.remove(&names[0]).unwrap();
     let kept = spool.quarantine(&names[1]).unwrap();
-    assert_eq!(fs::read(&kept).unwrap(), b"two");
+    assert_eq!(fs::read(&kept).unwrap()[PREAMBLE..], *b"two");
     assert!(kept.starts_with(state.path().join("spool/quarantine")));
     assert!(spool.scan().unwrap().is_empty());
 }

@@ -4,7 +4,7 @@ use radroute::config::Config;
 use radroute::ledger::{
     Attempt, DecidedInstance, Decision, DeliveryState, InstanceId, Ledger, NewInstance, Outcome, Source, now,
 };
-use radroute::spool::Spool;
+use radroute::spool::{Note, PREAMBLE, Spool};
 use radroute::upkeep::{self, Reconciled, UpkeepError};
 use radroute::verdict::{Kind, Look, Verdict};
 use std::path::{Path, PathBuf};
@@ -32,10 +32,11 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    async fn spooled(&self, bytes: &[u8]) -> String {
-        let mut incoming = self.spool.begin(0).await.unwrap();
-        incoming.write(bytes).await.unwrap();
-        incoming.commit().await.unwrap().name
+    /// Bytes behind a preamble.
+    fn spooled(&self, bytes: &[u8]) -> String {
+        let mut incoming = self.spool.begin(0).unwrap();
+        incoming.write(bytes).unwrap();
+        incoming.commit(&note()).unwrap().name
     }
 
     async fn received(&self, name: &str) -> InstanceId {
@@ -103,28 +104,60 @@ impl Bench {
     }
 }
 
+fn note() -> Note {
+    Note { received_at: 7, receive_ms: 2.5, peer: Some("192.0.2.7".parse().unwrap()), association: "one".into() }
+}
+
 fn sample() -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/elbow-1.dcm")).unwrap()
 }
 
 #[tokio::test]
-async fn a_file_without_a_row_is_adopted_once_and_a_broken_one_is_put_aside() {
+async fn a_file_without_a_row_is_adopted_once_as_it_was_received_and_a_broken_one_is_put_aside() {
     let b = bench();
-    b.spooled(&sample()).await;
-    let broken = b.spooled(b"no DICOM at all, and shorter than a preamble").await;
-    drop(b.spool.begin(0).await.unwrap());
+    b.spooled(&sample()[PREAMBLE..]);
+    let broken = b.spooled(b"no DICOM at all");
+    drop(b.spool.begin(0).unwrap());
     let found = b.reconcile().await;
     assert_eq!((found.adopted, found.quarantined, found.missing), (1, 1, 0));
-    assert_eq!(b.ledger.unlooked(10, &[]).await.unwrap().len(), 1);
+    let rows = b.ledger.unlooked(10, &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    let events = b.ledger.events_of(&rows[0].facts.sop_instance_uid).await.unwrap();
+    let adopted = events.iter().find(|e| e.kind == "adopted").unwrap();
+    let (source, noted) = (adopted.source.as_ref().unwrap(), note());
+    assert_eq!((source.peer, &source.association), (noted.peer, &noted.association));
+    assert_eq!(adopted.at, noted.received_at);
+    assert_eq!(adopted.detail["receive_ms"], noted.receive_ms);
     assert!(!b.spool.scan().unwrap().contains(&broken));
     assert_eq!(std::fs::read_dir(b.state.join("spool/quarantine")).unwrap().count(), 1, "put aside, not deleted");
     assert_eq!(b.reconcile().await, Reconciled::default(), "a second time there is nothing to do");
 }
 
 #[tokio::test]
+async fn what_was_not_finished_is_swept_what_is_torn_is_put_aside_and_what_is_foreign_is_taken_in() {
+    let b = bench();
+    let [unfinished, empty, torn, foreign] = [(); 4].map(|()| b.spooled(&sample()[PREAMBLE..]));
+    let change = |name: &str, to: &dyn Fn(&mut Vec<u8>)| {
+        let path = b.spool.path(name).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        to(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+    };
+    change(&unfinished, &|bytes| bytes[8] = 1);
+    change(&empty, &Vec::clear);
+    // Pixels that did not reach the disk: as a data set it is sound.
+    change(&torn, &|bytes| bytes.last_mut().into_iter().for_each(|last| *last ^= 1));
+    change(&foreign, &|bytes| bytes[..PREAMBLE].fill(0));
+    let found = b.reconcile().await;
+    assert_eq!(found, Reconciled { swept: 2, adopted: 1, quarantined: 1, missing: 0 });
+    assert!(b.state.join(format!("spool/quarantine/{torn}.dcm")).exists());
+    assert_eq!(b.spool.scan().unwrap(), [foreign]);
+}
+
+#[tokio::test]
 async fn a_row_without_its_file_is_missing_and_its_delivery_a_dead_letter() {
     let b = bench();
-    let (kept, gone) = (b.spooled(&sample()).await, b.spooled(&sample()).await);
+    let (kept, gone) = (b.spooled(&sample()), b.spooled(&sample()));
     b.received(&kept).await;
     b.received(&gone).await;
     b.spool.remove(&gone).unwrap();
@@ -137,7 +170,7 @@ async fn a_row_without_its_file_is_missing_and_its_delivery_a_dead_letter() {
 async fn an_empty_spool_under_a_full_ledger_is_a_disk_that_is_not_mounted() {
     let b = bench();
     for _ in 0..12 {
-        let name = b.spooled(b"x").await;
+        let name = b.spooled(b"x");
         b.received(&name).await;
         b.spool.remove(&name).unwrap();
     }
@@ -151,7 +184,7 @@ async fn an_empty_spool_under_a_full_ledger_is_a_disk_that_is_not_mounted() {
 #[tokio::test]
 async fn retention_takes_what_is_delivered_and_old_and_a_crash_in_between_brings_nothing_back() {
     let b = bench();
-    let (old, open) = (b.spooled(&sample()).await, b.spooled(&sample()).await);
+    let (old, open) = (b.spooled(&sample()), b.spooled(&sample()));
     let delivered = b.received(&old).await;
     b.delivered(delivered).await;
     b.received(&open).await;
@@ -168,7 +201,7 @@ async fn retention_takes_what_is_delivered_and_old_and_a_crash_in_between_brings
 #[tokio::test]
 async fn a_file_that_cannot_be_removed_holds_no_other_up() {
     let b = bench();
-    let (stuck, fine) = (b.spooled(&sample()).await, b.spooled(&sample()).await);
+    let (stuck, fine) = (b.spooled(&sample()), b.spooled(&sample()));
     for name in [&stuck, &fine] {
         let id = b.received(name).await;
         b.delivered(id).await;

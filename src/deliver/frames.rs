@@ -1,5 +1,8 @@
-//! A data set's bytes → P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E), in constant memory. No socket.
+//! A data set's bytes → P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E), in constant memory: read ([`data_set`]), or left where
+//! they lie ([`Pdus`]). No socket.
 
+use crate::dataset::splice::Span;
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 /// PDU header, PDV length, context and control header: what stands before each fragment.
@@ -120,6 +123,82 @@ pub fn data_set(
     }
 }
 
+/// A data set in stretches as PDUs, one after the other.
+#[derive(Debug)]
+pub struct Pdus {
+    spans: VecDeque<Span>,
+    left: u64,
+    context: u8,
+    fragment: u64,
+}
+
+impl Pdus {
+    /// `fragment` is the most bytes that one PDV may hold.
+    pub fn new(spans: Vec<Span>, context: u8, fragment: usize) -> Pdus {
+        let left = spans.iter().map(length).sum();
+        Pdus { spans: spans.into(), left, context, fragment: fragment.max(1) as u64 }
+    }
+
+    /// Bytes of the data set that are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next PDU is the message's last.
+    pub fn at_last(&self) -> bool {
+        self.left <= self.fragment
+    }
+}
+
+impl Iterator for Pdus {
+    type Item = Vec<Span>;
+
+    fn next(&mut self) -> Option<Vec<Span>> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut room = self.left.min(self.fragment);
+        let mut head = vec![0; BEFORE];
+        let control = if self.at_last() { LAST } else { 0 };
+        header(&mut head, self.context, control, room as usize); // no more than a fragment
+        self.left -= room;
+        let mut pdu = vec![Span::Insert(head)];
+        while room > 0 {
+            let mut span = self.spans.pop_front()?;
+            if length(&span) > room {
+                let (now, later) = split(span, room);
+                span = now;
+                self.spans.push_front(later);
+            }
+            room -= length(&span);
+            match (pdu.last_mut(), span) {
+                (Some(Span::Insert(before)), Span::Insert(more)) => before.extend(more),
+                (_, span) => pdu.push(span),
+            }
+        }
+        Some(pdu)
+    }
+}
+
+fn length(span: &Span) -> u64 {
+    match span {
+        Span::File { len, .. } => *len,
+        Span::Insert(bytes) => bytes.len() as u64,
+    }
+}
+
+fn split(span: Span, at: u64) -> (Span, Span) {
+    match span {
+        Span::File { offset, len } => {
+            (Span::File { offset, len: at }, Span::File { offset: offset + at, len: len - at })
+        }
+        Span::Insert(mut bytes) => {
+            let later = bytes.split_off(at as usize); // less than its length
+            (Span::Insert(bytes), Span::Insert(later))
+        }
+    }
+}
+
 /// Reads until `buffer` is full or the data end.
 fn fill(data: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
@@ -193,6 +272,46 @@ mod tests {
                 prop_assert_eq!(lasts, 1);
                 prop_assert!(reassemble(&wire, PDataValueType::Data, fragment + 6) == data);
             }
+        }
+
+        #[test]
+        fn what_is_left_where_it_lies_makes_the_same_pdus(
+            cuts in proptest::collection::vec((1usize..40_000, any::<bool>()), 1..8),
+            fragment in prop_oneof![Just(16_378usize), Just(131_066), 10usize..4_000],
+        ) {
+            let fragment = fragment & !1;
+            let file: Vec<u8> = (0..400_000).map(|i| (i * 31 % 251) as u8).collect();
+            let mut spans = Vec::new();
+            let mut data = Vec::new();
+            for (n, (len, inserted)) in cuts.into_iter().enumerate() {
+                if inserted {
+                    spans.push(Span::Insert(vec![n as u8; len]));
+                    data.extend(vec![n as u8; len]);
+                } else {
+                    spans.push(Span::File { offset: n as u64 * 40_000, len: len as u64 });
+                    data.extend_from_slice(&file[n * 40_000..][..len]);
+                }
+            }
+            let mut read = Vec::new();
+            data_set(&mut &data[..], 7, fragment, |chunk| {
+                read.extend_from_slice(chunk.bytes());
+                Some(chunk.into_buffer())
+            }).unwrap();
+            let mut pdus = Pdus::new(spans, 7, fragment);
+            prop_assert_eq!(pdus.left(), data.len() as u64);
+            let mut wire = Vec::new();
+            loop {
+                let last = pdus.at_last();
+                let Some(pdu) = pdus.next() else { break };
+                prop_assert_eq!(last, pdus.left() == 0);
+                for span in pdu {
+                    match span {
+                        Span::File { offset, len } => wire.extend_from_slice(&file[offset as usize..][..len as usize]),
+                        Span::Insert(bytes) => wire.extend(bytes),
+                    }
+                }
+            }
+            prop_assert!(wire == read);
         }
 
         #[test]

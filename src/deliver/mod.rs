@@ -13,6 +13,7 @@ pub mod contexts;
 pub mod feed;
 pub mod flights;
 pub mod frames;
+mod message;
 pub mod pipeline;
 pub mod queue;
 pub mod report;

@@ -7,7 +7,8 @@
 
 use super::association::{Association, AssociationError};
 use super::flights::Flights;
-use super::sender::{self, Answer, Gone, Item, Message, Response, SendError, Sent};
+use super::message::Message;
+use super::sender::{self, Answer, Gone, Item, Response, SendError, Sent};
 use super::wire::{Ear, within};
 use crate::dimse::command::Command;
 use crate::dimse::outcome::{self, Fate};
@@ -89,6 +90,7 @@ impl<'a, T> Pipeline<'a, T> {
         };
         let sent = self.talk.during(sending, ear, &mut answered).await.flatten();
         match sent {
+            // The last PDU may have failed half way: that is no response to wait for.
             Ok(true) => match message.read().await {
                 Ok(bytes) => Ok(Gone::Whole(Sent { id, transfer_syntax, bytes })),
                 Err(error) => self.take_back(error, &mut answered).await,

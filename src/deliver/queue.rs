@@ -7,6 +7,7 @@ use super::worker::{self, AFTER_OTHERS, Line, stopped};
 use crate::config::Config;
 use crate::ledger::{self, DeliveryId, Ledger, LedgerError, Millis};
 use crate::spool::Spool;
+use crate::thread::alone;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -254,7 +255,12 @@ async fn work(
     }
     let most = if line.circuit().probing() || line.enough(now) { 1 } else { line.destination.max_associations.max(1) };
     while workers.len() < most && line.feed.waiting() > line.feed.idle() {
-        workers.spawn(worker::run(line.clone(), line.feed.idling()));
+        let worker = alone("delivery", worker::run(line.clone(), line.feed.idling()));
+        workers.spawn(async {
+            if let Err(error) = worker.await {
+                tracing::error!(%error, "the system gives no thread for an association: tried again in a while");
+            }
+        });
     }
     if line.feed.waiting() > 0 {
         return Ok(POLL);

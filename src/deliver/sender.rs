@@ -7,20 +7,16 @@
 
 use super::association::{Association, AssociationError};
 use super::contexts::{Form, Need, Negotiated};
-use super::frames::{self, Chunk};
+use super::message::{Data, Outward};
 use super::pipeline::Pipeline;
 use super::transcode::{self, TranscodeError};
-use super::wire::Mouth;
+use crate::dataset::Overlay;
 use crate::dataset::splice::Splice;
-use crate::dataset::{Encoding, Overlay};
-use crate::dimse::command::{Command, PRIORITY_MEDIUM};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 /// An instance in a file.
 #[derive(Clone, Debug)]
@@ -193,142 +189,11 @@ pub(super) async fn form(negotiated: &Negotiated, item: &Item) -> Result<Outward
     Ok(Outward { context, transfer_syntax, data })
 }
 
-/// What goes out, and how.
-pub(super) struct Outward {
-    context: u8,
-    pub(super) transfer_syntax: String,
-    data: Data,
-}
-
-/// Where the bytes come from.
-enum Data {
-    File(Item),
-    Bytes(Vec<u8>),
-}
-
-impl Data {
-    fn open(self) -> io::Result<Box<dyn Read + Send>> {
-        match self {
-            Data::File(item) if Encoding::of(&item.need.transfer_syntax).deflated => {
-                Ok(Box::new(Even::new(item.open()?)))
-            }
-            Data::File(item) => item.open(),
-            Data::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes))),
-        }
-    }
-}
-
-/// A deflated stream of odd length gets the NULL byte that makes it even (PS3.5 A.5), which files may lack: receivers abort
-/// on a PDV of odd length.
-struct Even<R> {
-    inner: R,
-    odd: bool,
-}
-
-impl<R: Read> Even<R> {
-    fn new(inner: R) -> Even<R> {
-        Even { inner, odd: false }
-    }
-}
-
-impl<R: Read> Read for Even<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.odd ^= read % 2 == 1;
-        if read == 0 && self.odd && !buffer.is_empty() {
-            buffer[0] = 0;
-            self.odd = false;
-            return Ok(1);
-        }
-        Ok(read)
-    }
-}
-
 /// What a C-STORE-RSP says.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) comment: Option<String>,
-}
-
-/// A message that is going out.
-pub(super) struct Message {
-    command: Vec<u8>,
-    next: Option<Chunk>,
-    chunks: mpsc::Receiver<Chunk>,
-    give_back: std::sync::mpsc::Sender<Vec<u8>>,
-    reader: JoinHandle<io::Result<u64>>,
-}
-
-impl Message {
-    /// Begins to read the data set, a chunk ahead of the network: reading (and splicing, and deflating) blocks.
-    ///
-    /// # Errors
-    /// There is nothing to send: nothing has gone out.
-    pub(super) async fn open(outward: Outward, item: &Item, id: u16, fragment: usize) -> Result<Message, SendError> {
-        let Outward { context, data, .. } = outward;
-        let (ship, mut chunks) = mpsc::channel::<Chunk>(1);
-        let (give_back, spares) = std::sync::mpsc::channel::<Vec<u8>>();
-        let reader = tokio::task::spawn_blocking(move || {
-            frames::data_set(&mut data.open()?, context, fragment, |chunk| {
-                ship.blocking_send(chunk).ok()?;
-                Some(spares.try_recv().unwrap_or_default())
-            })
-        });
-        let next = chunks.recv().await;
-        let command = Command::CStoreRq {
-            message_id: id,
-            sop_class_uid: item.need.sop_class.clone(),
-            sop_instance_uid: item.sop_instance.clone(),
-            priority: PRIORITY_MEDIUM,
-            move_originator: None,
-        };
-        let command = frames::command(&command.encode(), context, fragment);
-        let message = Message { command, next, chunks, give_back, reader };
-        if message.next.is_none() {
-            return Err(of_file(message.read().await.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
-        }
-        Ok(message)
-    }
-
-    /// Sends all but the last PDU. `false`: the file ended or failed before, and what has begun cannot be taken back but by an
-    /// abort.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    pub(super) async fn all_but_last(&mut self, mouth: &mut Mouth) -> Result<bool, AssociationError> {
-        mouth.write(&self.command).await?;
-        while let Some(chunk) = &self.next {
-            if chunk.last {
-                mouth.write(chunk.parts().0).await?;
-                return Ok(true);
-            }
-            mouth.write(chunk.bytes()).await?;
-            let following = self.chunks.recv().await;
-            if let Some(done) = std::mem::replace(&mut self.next, following) {
-                let _ = self.give_back.send(done.into_buffer());
-            }
-        }
-        Ok(false)
-    }
-
-    /// Sends the last PDU.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    pub(super) async fn last(&mut self, mouth: &mut Mouth) -> Result<(), AssociationError> {
-        match &self.next {
-            Some(chunk) => mouth.write(chunk.parts().1).await,
-            None => Ok(()),
-        }
-    }
-
-    /// How many bytes the data set had, or why it could not be read.
-    pub(super) async fn read(self) -> io::Result<u64> {
-        // whoever reads must not wait for us
-        drop(self.chunks);
-        self.reader.await.unwrap_or_else(|e| Err(io::Error::other(e)))
-    }
 }
 
 fn all_named(uids: &[String]) -> String {
@@ -346,17 +211,10 @@ pub(super) fn named(uid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::association::Peer;
-    use super::super::contexts;
+    use super::super::{contexts, frames};
     use super::*;
-
-    #[test]
-    fn odd_becomes_even() {
-        for (bytes, expected) in [(&b"abc"[..], &b"abc\0"[..]), (b"abcd", b"abcd"), (b"", b"")] {
-            let mut out = Vec::new();
-            Even::new(bytes).read_to_end(&mut out).unwrap();
-            assert_eq!(out, expected);
-        }
-    }
+    use crate::dimse::command::Command;
+    use std::io::Read;
 
     /// Accepts one association, answers the C-STORE with `status` after its first bytes, and closes or waits.
     fn answers_early(

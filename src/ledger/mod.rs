@@ -119,9 +119,9 @@ impl Ledger {
 
     // ── receive ──
     /// Instance row, series row (its `due_at` moved to `received_at + settle`, at most first undecided + `settle_max`) and a
-    /// `received` (or `adopted`) event.
+    /// `received` (or `adopted`) event. Not synced: the spooled file is, and says all that a start needs to enter it again.
     pub async fn received(&self, new: NewInstance) -> Result<InstanceId, LedgerError> {
-        self.writer.submit(move |s| s.received(&new)).await
+        self.writer.submit_repeatable(move |s| s.received(&new)).await
     }
     /// The association was released: series with undecided instances that it brought are due now (after a power cut: in their time).
     pub async fn released(&self, association: &str, now: Millis) -> Result<(), LedgerError> {

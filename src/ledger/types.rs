@@ -24,7 +24,7 @@ pub struct Source {
     pub calling_ae: String,
     /// Called AE title.
     pub called_ae: String,
-    /// The peer's address; `None` for an orphan adopted from the spool.
+    /// The peer's address; `None` where it is not known (an orphan of another program's).
     pub peer: Option<IpAddr>,
     /// Identifier of the association, unique over restarts.
     pub association: String,

@@ -38,7 +38,7 @@ impl Refusal {
     }
 }
 
-/// Keeps instances. One serves all associations of a listener.
+/// Keeps instances. One serves all associations of a listener, each on a thread of its own: what is called for one may block it.
 pub trait Deposit: Send + Sync + 'static {
     /// An instance that is being received; dropping it leaves nothing behind.
     type Open: Send;

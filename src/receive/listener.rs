@@ -1,10 +1,12 @@
 //! Accepting connections, and stopping.
 
 use super::association::{Phase, Setting, serve};
+use super::blocking::Blocking;
 use super::deposit::Deposit;
 use super::limits::Slots;
 use crate::config::Config;
 use crate::ledger::now;
+use crate::thread::alone;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -118,8 +120,14 @@ fn spawn<D: Deposit>(
     };
     tasks.spawn(async move {
         let _connection = connection;
-        let (read, write) = stream.into_split();
-        serve(setting, read, write).await;
+        let halves = stream.into_std().and_then(|stream| Ok((stream.try_clone()?, stream)));
+        let served = match halves.and_then(|(read, write)| Ok((Blocking::new(read)?, Blocking::new(write)?))) {
+            Ok((read, write)) => alone("association", serve(setting, read, write)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::error!(%error, %peer, "a connection was dropped: the system gives no thread or no socket for it");
+        }
     });
 }
 

@@ -4,10 +4,14 @@
 //! last, [`wire`] reads and writes PDUs within their time. What becomes of an instance is behind [`Deposit`]: [`Router`] puts
 //! it into the spool and the ledger before it is answered 0000, [`sink::Sink`] into a folder.
 //!
+//! Each connection has a thread of its own, which waits for its socket and its disk ([`blocking`]); their number is limited, as that
+//! of connections is.
+//!
 //! Everything that a peer sends is taken as hostile: a PDU is read only up to the negotiated length, a fragment goes to the
 //! disk as it comes, no name of a file is made from what was sent, and a peer that stalls is let go.
 
 pub mod association;
+mod blocking;
 pub mod deposit;
 mod limits;
 pub mod listener;

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::dataset::file_meta::{FileMeta, write_file_meta};
 use crate::dimse::status;
 use crate::ledger::{Event, Ledger, NewInstance, now};
-use crate::spool::{Incoming, Spool, SpoolError};
+use crate::spool::{Incoming, Note, PREAMBLE, Spool, SpoolError};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
@@ -40,11 +40,9 @@ impl Router {
     }
 
     /// Removes a file that got no row.
-    async fn take_back(&self, name: String) {
-        let spool = self.spool.clone();
-        let removed = tokio::task::spawn_blocking(move || spool.remove(&name).map_err(|error| error.to_string())).await;
-        if let Err(error) = removed.map_err(|error| error.to_string()).flatten() {
-            tracing::error!(error, "a spooled file without a row is left: the next start will adopt it");
+    fn take_back(&self, name: &str) {
+        if let Err(error) = self.spool.remove(name) {
+            tracing::error!(%error, "a spooled file without a row is left: the next start will adopt it");
         }
     }
 }
@@ -58,7 +56,7 @@ impl Deposit for Router {
             let config = self.config.borrow();
             (config.limits.min_free_disk.as_u64(), config.node.ae_title.clone())
         };
-        let mut incoming = self.spool.begin(min_free).await.map_err(spool_refusal)?;
+        let mut incoming = self.spool.begin(min_free).map_err(spool_refusal)?;
         let meta = write_file_meta(&FileMeta {
             sop_class_uid: announced.sop_class_uid.clone(),
             sop_instance_uid: announced.sop_instance_uid.clone(),
@@ -67,21 +65,26 @@ impl Deposit for Router {
             sending_ae: announced.source.calling_ae.clone(),
             receiving_ae: announced.source.called_ae.clone(),
         });
-        incoming.write(&meta).await.map_err(spool_refusal)?;
+        // The spool has written a preamble of its own.
+        incoming.write(&meta[PREAMBLE..]).map_err(spool_refusal)?;
         Ok(Spooling { incoming, dataset_offset: meta.len() as u64, began })
     }
 
     async fn write(&self, open: &mut Spooling, bytes: &[u8]) -> Result<(), Refusal> {
-        open.incoming.write(bytes).await.map_err(spool_refusal)
+        open.incoming.write(bytes).map_err(spool_refusal)
     }
 
     async fn finish(&self, open: Spooling, announced: &Announced) -> Result<u16, Refusal> {
         let Spooling { incoming, dataset_offset, began } = open;
-        let received_at = now();
-        let receive_ms = milliseconds(began);
-        let told = announced.clone();
-        let (spooled, facts) =
-            incoming.commit_if(move |file| inspect(file, dataset_offset, &told)).await.map_err(spool_refusal)??;
+        let source = announced.source.clone();
+        let note = Note {
+            received_at: now(),
+            receive_ms: milliseconds(began),
+            peer: source.peer,
+            association: source.association.clone(),
+        };
+        let inspected = incoming.commit_if(&note, |file| inspect(file, dataset_offset, announced));
+        let (spooled, facts) = inspected.map_err(spool_refusal)??;
         let (settle, settle_max) = {
             let classify = &self.config.borrow().classify;
             (classify.settle.as_millis() as i64, classify.settle_max.as_millis() as i64)
@@ -91,9 +94,9 @@ impl Deposit for Router {
             file_size: spooled.size,
             dataset_offset,
             facts,
-            source: announced.source.clone(),
-            received_at,
-            receive_ms,
+            source,
+            received_at: note.received_at,
+            receive_ms: note.receive_ms,
             sync_ms: spooled.sync_ms,
             settle,
             settle_max,
@@ -101,7 +104,7 @@ impl Deposit for Router {
         };
         if let Err(error) = self.ledger.received(new).await {
             // not entered, so not ours: the sender keeps it and tries again
-            self.take_back(spooled.name).await;
+            self.take_back(&spooled.name);
             let full = error.is_out_of_resources();
             let status = if full { status::OUT_OF_RESOURCES } else { status::PROCESSING_FAILURE };
             return Err(Refusal::new(status, if full { "out of resources" } else { "processing failure" }, error));

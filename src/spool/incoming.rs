@@ -1,216 +1,131 @@
-//! One file being received.
+//! One file being received. Everything here blocks: an association has a thread of its own.
 
-use super::{Inner, SpoolError, Spooled, folder_of, name, sync_dir};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use super::seal::{self, Note};
+use super::{Inner, SpoolError, Spooled};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Bytes that gather before they are written. One such buffer fills from the network while another goes to the disk, so
-/// an instance of any size takes twice this.
-const BUFFER: usize = 256 * 1024;
+/// What comes in smaller pieces gathers up to so many bytes; larger ones go straight to the page cache.
+const GATHER: usize = 64 * 1024;
 /// The system is told to begin to write after so many bytes: the sync at the end then finds little left to do. A sync of 15 MB
 /// that nobody has begun takes as long as half its reception.
-const EARLY: u64 = 1024 * 1024;
+const EARLY: u64 = 512 * 1024;
 /// Free space is asked for again after so many bytes.
 const CHECK: u64 = 16 * 1024 * 1024;
 
-/// A file that is being received; removed when dropped without [`Incoming::commit`].
-///
-/// After an error, or when a call was abandoned half way (a timeout around [`Incoming::write`]), what it holds is not to be
-/// trusted: drop it.
+/// A file that is being received; removed when dropped without [`Incoming::commit`]. After an error, drop it.
 #[derive(Debug)]
 pub struct Incoming {
     spool: Arc<Inner>,
     name: String,
-    file: Arc<File>,
-    /// Goes to the disk next.
-    buffer: Vec<u8>,
-    /// On its way to the disk; comes back empty.
-    writing: Option<JoinHandle<Result<Vec<u8>, SpoolError>>>,
+    to: BufWriter<File>,
+    /// Of what stands behind the preamble.
+    sum: crc32fast::Hasher,
     len: u64,
     /// So many of them are on their way from the page cache to the disk.
     early: u64,
     /// Length at which free space is asked for again.
     check_at: u64,
     min_free: u64,
-    /// Its temporary file is still there.
+    /// It is not yet whole.
     open: bool,
 }
 
 impl Incoming {
-    pub(super) async fn begin(spool: Arc<Inner>, min_free: u64) -> Result<Incoming, SpoolError> {
-        blocking(move || {
-            spool.check_free(min_free)?;
-            let name = name::new();
-            let path = spool.part(&name);
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&path)
-                .map_err(|e| refused(&spool, min_free, "create", e))?;
-            Ok(Incoming {
-                spool,
-                name,
-                file: Arc::new(file),
-                buffer: Vec::with_capacity(BUFFER),
-                writing: None,
-                len: 0,
-                early: 0,
-                check_at: CHECK,
-                min_free,
-                open: true,
-            })
-        })
-        .await
+    pub(super) fn begin(spool: Arc<Inner>, min_free: u64) -> Result<Incoming, SpoolError> {
+        spool.check_free(min_free)?;
+        let spare = spool.spares.take(&spool)?;
+        let incoming = Incoming {
+            spool,
+            name: spare.name,
+            to: BufWriter::with_capacity(GATHER, spare.file),
+            sum: crc32fast::Hasher::new(),
+            len: seal::PREAMBLE as u64,
+            early: 0,
+            check_at: CHECK,
+            min_free,
+            open: true,
+        };
+        let begun = incoming.to.get_ref().write_all(&seal::begun());
+        begun.map_err(|e| incoming.spool.refused(min_free, "write", e))?;
+        Ok(incoming)
     }
 
-    /// Appends bytes. Checks free space every 16 MiB.
-    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(BUFFER.saturating_sub(self.buffer.len())));
-            self.buffer.extend_from_slice(now);
-            self.len += now.len() as u64;
-            bytes = later;
-            if self.buffer.len() >= BUFFER {
-                self.flush().await?;
-            }
+    /// Appends bytes; the first come behind the preamble. Checks free space every 16 MiB.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        if self.len >= self.check_at {
+            self.spool.check_free(self.min_free)?;
+            self.check_at = self.len.saturating_add(CHECK);
+        }
+        self.sum.update(bytes);
+        self.to.write_all(bytes).map_err(|e| self.spool.refused(self.min_free, "write", e))?;
+        self.len += bytes.len() as u64;
+        let written = self.len - self.to.buffer().len() as u64;
+        if written.saturating_sub(self.early) >= EARLY {
+            begin_to_write(self.to.get_ref(), self.early..written);
+            self.early = written;
         }
         Ok(())
     }
 
-    /// Bytes so far.
+    /// Bytes so far, with the preamble's 128.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Nothing written yet.
+    /// Nothing stands behind the preamble yet.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == seal::PREAMBLE as u64
     }
 
-    /// Sends the full buffer on its way, once the one before has arrived.
-    async fn flush(&mut self) -> Result<(), SpoolError> {
-        let spare = self.written().await?;
-        let mut bytes = std::mem::replace(&mut self.buffer, spare);
-        let piece = self.piece();
-        self.writing = Some(spawn_blocking(move || {
-            piece.write(&bytes)?;
-            bytes.clear();
-            Ok(bytes)
-        }));
-        Ok(())
-    }
-
-    /// How what is in the buffer is to be written.
-    fn piece(&mut self) -> Piece {
-        let check = self.len >= self.check_at;
-        if check {
-            self.check_at = self.len.saturating_add(CHECK);
-        }
-        let early = (self.len - self.early >= EARLY).then(|| std::mem::replace(&mut self.early, self.len)..self.len);
-        Piece { spool: self.spool.clone(), file: self.file.clone(), min_free: self.min_free, check, early }
-    }
-
-    /// Waits for the write that is on its way; gives its buffer back.
-    async fn written(&mut self) -> Result<Vec<u8>, SpoolError> {
-        let Some(writing) = self.writing.as_mut() else { return Ok(Vec::with_capacity(BUFFER)) };
-        let result = writing.await;
-        self.writing = None;
-        result.map_err(|e| SpoolError::Io {
-            action: "write",
-            path: self.spool.part(&self.name),
-            source: io::Error::other(e),
-        })?
-    }
-
-    /// Sync, rename, directory sync. When it returns, the file outlives a power cut. When it fails, there is no file. Wait
-    /// for it to the end: given up half way it may still leave a file, which the next start adopts.
-    pub async fn commit(self) -> Result<Spooled, SpoolError> {
-        let Ok((spooled, ())) = self.commit_if(|_| Ok::<(), std::convert::Infallible>(())).await?;
+    /// Seals and syncs the file. When it returns, the file outlives a power cut. When it fails, there is no file.
+    pub fn commit(self, note: &Note) -> Result<Spooled, SpoolError> {
+        let Ok((spooled, ())) = self.commit_if(note, |_| Ok::<(), std::convert::Infallible>(()))?;
         Ok(spooled)
     }
 
     /// As [`Incoming::commit`], once `inspect` has found the file good, which it reads from its start. What it refuses leaves
-    /// nothing behind. All of it in one go off the async threads: each way there and back costs as much as a small write.
+    /// nothing behind.
     ///
     /// # Errors
     /// Outside the spool's, inside the refusal.
-    pub async fn commit_if<T: Send + 'static, E: Send + 'static>(
+    pub fn commit_if<T, E>(
         mut self,
-        inspect: impl FnOnce(&mut File) -> Result<T, E> + Send + 'static,
+        note: &Note,
+        inspect: impl FnOnce(&mut File) -> Result<T, E>,
     ) -> Result<Result<(Spooled, T), E>, SpoolError> {
-        self.written().await?;
-        blocking(move || {
-            let last = std::mem::take(&mut self.buffer);
-            if !last.is_empty() {
-                self.piece().write(&last)?;
-            }
-            drop(last);
-            // Opened anew: its own position, and no way to write.
-            let path = self.spool.part(&self.name);
-            let mut file = File::open(&path).map_err(SpoolError::io("open", &path))?;
-            Ok(match inspect(&mut file) {
-                Ok(found) => Ok((self.make_durable()?, found)),
-                Err(refusal) => Err(refusal),
-            })
-        })
-        .await
-    }
-
-    fn make_durable(mut self) -> Result<Spooled, SpoolError> {
-        let (from, to) = (self.spool.part(&self.name), self.spool.path(&self.name)?);
+        let refused = |spool: &Inner, action, e| spool.refused(self.min_free, action, e);
+        self.to.flush().map_err(|e| refused(&self.spool, "write", e))?;
+        // Opened anew: its own position, and no way to write.
+        let path = self.spool.path(&self.name)?;
+        let mut file = File::open(&path).map_err(SpoolError::io("open", &path))?;
+        let found = match inspect(&mut file) {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let begun = Instant::now();
-        self.file.sync_all().map_err(|e| refused(&self.spool, self.min_free, "sync", e))?;
-        fs::rename(&from, &to).map_err(|e| refused(&self.spool, self.min_free, "rename", e))?;
+        let seal = seal::whole(self.len, self.sum.clone().finalize(), note);
+        let file = self.to.get_ref();
+        file.write_all_at(&seal, 0).map_err(|e| refused(&self.spool, "write", e))?;
+        file.sync_data().map_err(|e| refused(&self.spool, "sync", e))?;
         self.open = false;
-        // First where it is now: a crash in between leaves it in both places, never in none. Where it was as well: the sweep of a
-        // name that came back would take the file with it on a file system that renames in two steps. One with a journal has
-        // nothing left to do then.
-        if let Err(e) = sync_dir(folder_of(&to)).and_then(|()| sync_dir(folder_of(&from))) {
-            // Nobody was told that it is stored, so it goes.
-            let _ = fs::remove_file(&to);
-            return Err(e);
-        }
-        Ok(Spooled { name: self.name.clone(), size: self.len, sync_ms: begun.elapsed().as_secs_f32() * 1000.0 })
-    }
-}
-
-/// One write, off the async threads.
-struct Piece {
-    spool: Arc<Inner>,
-    file: Arc<File>,
-    min_free: u64,
-    /// Ask for free space first.
-    check: bool,
-    /// What is to begin its way to the disk then.
-    early: Option<Range<u64>>,
-}
-
-impl Piece {
-    fn write(self, bytes: &[u8]) -> Result<(), SpoolError> {
-        if self.check {
-            self.spool.check_free(self.min_free)?;
-        }
-        (&*self.file).write_all(bytes).map_err(|e| refused(&self.spool, self.min_free, "write", e))?;
-        if let Some(early) = self.early {
-            begin_to_write(&self.file, early);
-        }
-        Ok(())
+        let sync_ms = begun.elapsed().as_secs_f32() * 1000.0;
+        Ok(Ok((Spooled { name: self.name.clone(), size: self.len, sync_ms }, found)))
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if self.open {
-            let path = self.spool.part(&self.name);
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "a temporary file stays until the next start");
-            }
+        if self.open
+            && let Ok(path) = self.spool.path(&self.name)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "an unfinished file stays until the next start");
         }
     }
 }
@@ -223,59 +138,27 @@ fn begin_to_write(file: &File, bytes: Range<u64>) {
     let _ = rustix::fs::fadvise(file, bytes.start, length, rustix::fs::Advice::DontNeed);
 }
 
-/// A disk (or quota) that is full, or another error.
-fn refused(spool: &Inner, wanted: u64, action: &'static str, source: io::Error) -> SpoolError {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            SpoolError::Full { free: spool.free().unwrap_or(0), wanted, path: spool.root.clone() }
-        }
-        _ => SpoolError::Io { action, path: spool.root.clone(), source },
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    let gave_up =
-        |e| SpoolError::Io { action: "work in", path: PathBuf::from("the spool"), source: io::Error::other(e) };
-    spawn_blocking(work).await.map_err(gave_up)?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::spool::Spool;
 
-    #[tokio::test]
-    async fn a_disk_that_fills_up_while_an_instance_grows_is_told_and_leaves_no_trace() {
+    #[test]
+    fn a_disk_that_fills_up_while_an_instance_grows_is_told_and_leaves_no_trace() {
         let state = tempfile::tempdir().unwrap();
         let spool = Spool::open(state.path()).unwrap();
-        let mut incoming = spool.begin(0).await.unwrap();
+        let mut incoming = spool.begin(0).unwrap();
         incoming.min_free = u64::MAX; // as if the disk were filling up
         let piece = vec![7; 1 << 20];
         let mut result = Ok(());
         while result.is_ok() && incoming.len() < 64 << 20 {
-            result = incoming.write(&piece).await;
+            result = incoming.write(&piece);
         }
         assert!(matches!(result, Err(SpoolError::Full { .. })), "{result:?}");
-        // Asked for at 16 MiB, heard of when the next buffer is handed over.
-        assert!((CHECK..CHECK + 3 * (1 << 20)).contains(&incoming.len()), "{}", incoming.len());
-        let part = incoming.spool.part(&incoming.name);
-        assert!(part.exists());
+        assert!((CHECK..CHECK + (1 << 20)).contains(&incoming.len()), "{}", incoming.len());
+        let path = spool.path(&incoming.name).unwrap();
+        assert!(path.exists());
         drop(incoming);
-        assert!(!part.exists());
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_at_the_last_buffer_fails_the_commit_and_leaves_no_trace() {
-        let state = tempfile::tempdir().unwrap();
-        let spool = Spool::open(state.path()).unwrap();
-        let mut incoming = spool.begin(0).await.unwrap();
-        incoming.write(b"the last").await.unwrap();
-        (incoming.min_free, incoming.check_at) = (u64::MAX, 0);
-        let part = incoming.spool.part(&incoming.name);
-        assert!(matches!(incoming.commit().await, Err(SpoolError::Full { .. })));
-        assert!(!part.exists());
-        assert!(spool.scan().unwrap().is_empty());
+        assert!(!path.exists());
     }
 }

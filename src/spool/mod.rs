@@ -1,32 +1,41 @@
-//! Durable files: write, sync, rename, sync the directory. Names are our own, never a peer's.
+//! Durable files, each made so by one sync. Names are our own, never a peer's.
 //!
 //! ```text
 //! <state>/spool/
 //!   lock                      held by the one daemon of this state folder; holds its process number
-//!   incoming/<name>.part      being received; swept at start
-//!   7f/<name>.dcm             complete and durable; the folder is the first two digits of the random part
+//!   7f/<name>.dcm             an instance; the folder is the first two digits of the random part
 //!   quarantine/<name>.dcm     nobody understands it; kept for an administrator
 //! ```
 //! A name is 12 hex digits of the time in milliseconds, a hyphen, 16 random hex digits: `0193f5a2c7d1-7f3a09c4d5e6f708`.
 //! A file is a DICOM file (PS3.10): preamble, file meta group, data set as it came.
 //!
-//! What holds at every moment, also after a power cut: a file under `xx/` is whole, since it was synced before it was
-//! renamed, and it stays, since both directories were synced before [`Incoming::commit`] returned. So a crash leaves one of
-//! three: a `.part` (never acknowledged: swept), a `.dcm` without a row in the ledger (adopted at start), a `.dcm` with its row.
+//! What holds at every moment, also after a power cut: before the first byte comes, the file's name is durable ([`spare`]); when
+//! [`Incoming::commit`] returns, so are its bytes and, in its preamble, the seal that says so ([`seal`]). A crash leaves one of
+//! three: a file without a whole seal (never acknowledged: swept), a sealed one without a row in the ledger (adopted at start,
+//! with what the row had said), one with its row. A file has one name from its first byte on: to rename it when it is whole
+//! would take two more syncs, of the folder it leaves and of the one it comes to.
 //!
 //! There is no trait here: the methods of [`Spool`] and [`Incoming`] are the seam. A spool in an object store is a second
-//! struct with the same methods (put under a temporary key, copy, delete), chosen where the daemon is wired.
+//! struct with the same methods (put once it is whole, delete), chosen where the daemon is wired.
 
 mod incoming;
 mod name;
+mod seal;
+mod spare;
 
 pub use incoming::Incoming;
+pub use seal::{Note, PREAMBLE};
 
+use seal::Seal;
+use spare::Spares;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes read at a time.
+const READ: usize = 256 * 1024;
 
 /// Why the spool could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +90,21 @@ pub struct Spool {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    spares: Spares,
     _lock: File,
+}
+
+/// What a file in the spool is, without the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// Empty, or begun and not finished: nobody was told that it is stored.
+    Unfinished,
+    /// To the bit what was received.
+    Whole(Note),
+    /// Sealed, but not what was sealed: its disk failed, or a power cut came before it was acknowledged.
+    Torn,
+    /// It has no seal of ours.
+    Foreign,
 }
 
 /// A durable file.
@@ -104,7 +127,7 @@ impl Spool {
         let root = dir.join("spool");
         let made = !dir.exists();
         let buckets = (0..=255u8).map(|n| root.join(format!("{n:02x}")));
-        for folder in [root.join("incoming"), root.join("quarantine")].into_iter().chain(buckets) {
+        for folder in std::iter::once(root.join("quarantine")).chain(buckets) {
             fs::create_dir_all(&folder).map_err(SpoolError::io("create", &folder))?;
         }
         let lock = take_lock(&root.join("lock"))?;
@@ -115,7 +138,7 @@ impl Spool {
         if made {
             sync_dir(folder_of(dir))?;
         }
-        Ok(Spool { inner: Arc::new(Inner { root, _lock: lock }) })
+        Ok(Spool { inner: Arc::new(Inner { root, spares: Spares::default(), _lock: lock }) })
     }
 
     /// Free bytes for us on the file system of the spool.
@@ -123,10 +146,10 @@ impl Spool {
         self.inner.free()
     }
 
-    /// A new temporary file for an instance; fails with [`SpoolError::Full`] when less than `min_free` bytes are free, now
-    /// or later as it grows.
-    pub async fn begin(&self, min_free: u64) -> Result<Incoming, SpoolError> {
-        Incoming::begin(self.inner.clone(), min_free).await
+    /// A new file for an instance; fails with [`SpoolError::Full`] when less than `min_free` bytes are free, now or later as
+    /// it grows.
+    pub fn begin(&self, min_free: u64) -> Result<Incoming, SpoolError> {
+        Incoming::begin(self.inner.clone(), min_free)
     }
 
     /// The path of a spooled file (for reading; the name is one of ours and checked).
@@ -175,31 +198,56 @@ impl Spool {
         (gone, errors)
     }
 
-    /// Deletes temporary files of an earlier run; returns how many. Only at start, before anything is received: it does
-    /// not know what is being written. Files whose names are not ours are left alone.
-    pub fn sweep(&self) -> Result<usize, SpoolError> {
-        let mut swept = 0;
-        for (path, file) in entries(&self.inner.root.join("incoming"))? {
-            if file.strip_suffix(".part").is_some_and(name::is_ours) {
-                fs::remove_file(&path).map_err(SpoolError::io("remove", &path))?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
-    }
-
-    /// Names of all spooled files. What does not carry one of our names in its place is left out, with a line in the log.
+    /// Names of all files, in whatever condition, but for those made ahead and not yet in use. What does not carry one of our
+    /// names in its place is left out, with a line in the log.
     pub fn scan(&self) -> Result<Vec<String>, SpoolError> {
         let mut names = Vec::new();
         for bucket in 0..=255u8 {
             for (path, file) in entries(&self.inner.root.join(format!("{bucket:02x}")))? {
                 match file.strip_suffix(".dcm") {
-                    Some(name) if self.path(name).is_ok_and(|p| p == path) => names.push(name.to_owned()),
+                    Some(name) if self.path(name).is_ok_and(|p| p == path) => {
+                        if !self.inner.spares.has(name) {
+                            names.push(name.to_owned());
+                        }
+                    }
                     _ => tracing::warn!(path = %path.display(), "a file in the spool is none of ours: left alone"),
                 }
             }
         }
         Ok(names)
+    }
+
+    /// What a file is that the ledger does not know. Reads it to its end, and knows nothing of what is being received: only
+    /// at start.
+    pub fn condition(&self, name: &str) -> Result<Condition, SpoolError> {
+        let path = self.path(name)?;
+        let io = |e| SpoolError::io("read", &path)(e);
+        let mut file = BufReader::with_capacity(READ, self.open_file(name)?);
+        let len = file.get_ref().metadata().map_err(io)?.len();
+        if len == 0 {
+            return Ok(Condition::Unfinished);
+        }
+        let mut preamble = [0; seal::PREAMBLE];
+        match file.read_exact(&mut preamble) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Condition::Foreign),
+            read => read.map_err(io)?,
+        }
+        let (sealed, sum, note) = match seal::read(&preamble) {
+            Seal::Begun => return Ok(Condition::Unfinished),
+            Seal::Unknown => return Ok(Condition::Foreign),
+            Seal::Whole { len, sum, note } => (len, sum, note),
+        };
+        let mut found = crc32fast::Hasher::new();
+        loop {
+            let bytes = file.fill_buf().map_err(io)?;
+            if bytes.is_empty() {
+                break;
+            }
+            found.update(bytes);
+            let read = bytes.len();
+            file.consume(read);
+        }
+        Ok(if len == sealed && found.finalize() == sum { Condition::Whole(note) } else { Condition::Torn })
     }
 
     /// Moves a file that cannot be adopted into `quarantine/`, so that nothing is deleted that nobody understands.
@@ -231,8 +279,20 @@ impl Inner {
         Ok(self.root.join(bucket).join(format!("{name}.dcm")))
     }
 
-    fn part(&self, name: &str) -> PathBuf {
-        self.root.join("incoming").join(format!("{name}.part"))
+    /// A disk (or quota) that is full, or another error.
+    fn refused(&self, wanted: u64, action: &'static str, source: io::Error) -> SpoolError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                SpoolError::Full { free: self.free().unwrap_or(0), wanted, path: self.root.clone() }
+            }
+            _ => SpoolError::Io { action, path: self.root.clone(), source },
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.spares.clear(self);
     }
 }
 

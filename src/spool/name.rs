@@ -5,10 +5,11 @@ const TIME: usize = 12;
 /// Hex digits of chance.
 const CHANCE: usize = 16;
 
-/// A new name; 64 random bits within one millisecond do not meet again.
-pub fn new() -> String {
+/// New names, all of one folder; 56 random bits within one millisecond do not meet again.
+pub fn handful(count: usize) -> Vec<String> {
     let millis = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
-    format!("{millis:012x}-{:016x}", rand::random::<u64>())
+    let bucket = rand::random::<u8>();
+    (0..count).map(|_| format!("{millis:012x}-{bucket:02x}{:014x}", rand::random::<u64>() >> 8)).collect()
 }
 
 /// The folder of a name; `None` if it is no name of ours.
@@ -18,20 +19,16 @@ pub fn bucket(name: &str) -> Option<&str> {
     (time.len() == TIME && chance.len() == CHANCE && hex(time) && hex(chance)).then(|| chance.get(..2)).flatten()
 }
 
-/// Whether it is a name of ours.
-pub fn is_ours(name: &str) -> bool {
-    bucket(name).is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn new_names_are_ours_and_differ() {
-        let (a, b) = (new(), new());
-        assert!(is_ours(&a) && is_ours(&b));
-        assert_ne!(a, b);
+        let names = handful(2);
+        assert_ne!(names[0], names[1]);
+        assert!(bucket(&names[0]).is_some());
+        assert_eq!(bucket(&names[0]), bucket(&names[1]));
         assert_eq!(bucket("0193f5a2c7d1-7f3a09c4d5e6f708"), Some("7f"));
     }
 
@@ -54,7 +51,7 @@ mod tests {
             "0193f5a2c7d1-7f3a09c4d5e6f7é",
             "0193f5a2c7d1-7f3a09c4d5e6f708.dcm",
         ] {
-            assert!(!is_ours(name), "{name:?}");
+            assert_eq!(bucket(name), None, "{name:?}");
         }
     }
 }

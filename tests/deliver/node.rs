@@ -9,7 +9,7 @@ use radroute::dataset::splice::Splice;
 use radroute::dataset::{Edit, Facts, Overlay};
 use radroute::deliver::Deliver;
 use radroute::ledger::{self, *};
-use radroute::spool::Spool;
+use radroute::spool::{Note, PREAMBLE, Spool};
 use radroute::verdict::{Kind, Look, Verdict};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -235,9 +235,9 @@ impl Node {
 
     /// Received, looked at, decided.
     pub async fn put(&self, sample: &Sample, overlay: Option<Overlay>, destinations: &[&str]) -> InstanceId {
-        let mut incoming = self.spool.begin(0).await.unwrap();
-        incoming.write(&sample.file).await.unwrap();
-        let spooled = incoming.commit().await.unwrap();
+        let mut incoming = self.spool.begin(0).unwrap();
+        incoming.write(&sample.file[PREAMBLE..]).unwrap();
+        let spooled = incoming.commit(&Note::default()).unwrap();
         let now = ledger::now();
         let facts = Facts {
             sop_class_uid: DX.into(),

@@ -159,9 +159,11 @@ impl Site {
     pub fn spool_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let mut all = Vec::new();
         files(&self.state_dir.join("spool"), &mut all);
+        // What was made ahead is empty. The ninth byte of a preamble says whether the file is only begun: 1.
         all.into_iter()
             .filter(|p| p.file_name().is_some_and(|n| n != "lock"))
-            .partition(|p| p.extension().is_some_and(|e| e == "dcm"))
+            .filter(|p| std::fs::metadata(p).is_ok_and(|m| m.len() > 0))
+            .partition(|p| std::fs::read(p).is_ok_and(|bytes| !bytes.starts_with(b"RADROUTE\x01")))
     }
 }
 

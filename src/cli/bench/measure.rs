@@ -5,12 +5,11 @@ use crate::look::BATCH;
 use crate::model::{Classifier, ModelError};
 use crate::pixels::probe::Picture;
 use crate::pixels::{PixelsError, read_dicom};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{Note, PREAMBLE, Spool, SpoolError};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
 
 /// What goes over a socket in one piece, bytes.
 const PIECE: usize = MAX_PDU as usize;
@@ -78,7 +77,7 @@ pub(super) fn decode(file: &Path, wanted: usize, least: Duration) -> Result<f64,
 pub(super) struct Handling {
     /// Socket to spool and spool to socket, seconds of one core.
     pub copy: f64,
-    /// Sync, rename and sync of the folders, seconds.
+    /// Seal and sync, seconds.
     pub sync: f64,
     /// File to plane to square, seconds of one core.
     pub read: f64,
@@ -89,15 +88,10 @@ pub(super) fn handle(classifier: &Classifier, picture: &Picture, folder: &Path) 
     let syntax = dicom_dictionary_std::uids::EXPLICIT_VR_LITTLE_ENDIAN;
     let file = picture.file(syntax).unwrap_or_default();
     let spool = Spool::open(folder)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(MeasureError::Loopback)?;
     let (mut copies, mut syncs, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     // The first warms up.
     for round in 0..8 {
-        let (received, sync, name) = runtime.block_on(receive(&spool, &file))?;
+        let (received, sync, name) = receive(&spool, &file)?;
         let path = spool.path(&name)?;
         let sent = send(&path).map_err(MeasureError::Loopback)?;
         let begun = Instant::now();
@@ -115,26 +109,24 @@ pub(super) fn handle(classifier: &Classifier, picture: &Picture, folder: &Path) 
 }
 
 /// From a socket into the spool: seconds to write, seconds to make durable, name.
-async fn receive(spool: &Spool, file: &[u8]) -> Result<(f64, f64, String), MeasureError> {
+fn receive(spool: &Spool, file: &[u8]) -> Result<(f64, f64, String), MeasureError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(MeasureError::Loopback)?;
     let address = listener.local_addr().map_err(MeasureError::Loopback)?;
-    let bytes = file.to_vec();
+    let bytes = file.get(PREAMBLE..).unwrap_or_default().to_vec();
     let modality = std::thread::spawn(move || TcpStream::connect(address)?.write_all(&bytes));
-    let (stream, _) = listener.accept().map_err(MeasureError::Loopback)?;
-    stream.set_nonblocking(true).map_err(MeasureError::Loopback)?;
-    let mut stream = tokio::net::TcpStream::from_std(stream).map_err(MeasureError::Loopback)?;
+    let (mut stream, _) = listener.accept().map_err(MeasureError::Loopback)?;
     let begun = Instant::now();
-    let mut incoming = spool.begin(0).await?;
+    let mut incoming = spool.begin(0)?;
     let mut piece = vec![0; PIECE];
     loop {
-        match stream.read(&mut piece).await.map_err(MeasureError::Loopback)? {
+        match stream.read(&mut piece).map_err(MeasureError::Loopback)? {
             0 => break,
-            n => incoming.write(&piece[..n]).await?,
+            n => incoming.write(&piece[..n])?,
         }
     }
     let written = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
-    let name = incoming.commit().await?.name;
+    let name = incoming.commit(&Note::default())?.name;
     let sync = begun.elapsed().as_secs_f64();
     modality.join().unwrap_or_else(|_| Err(io::Error::other("the sender ended"))).map_err(MeasureError::Loopback)?;
     Ok((written, sync, name))
@@ -189,10 +181,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path()).unwrap();
         let bytes: Vec<u8> = (0..700_000u32).map(|i| (i % 251) as u8).collect();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let (_, _, name) = runtime.block_on(receive(&spool, &bytes)).unwrap();
+        let (_, _, name) = receive(&spool, &bytes).unwrap();
         let path = spool.path(&name).unwrap();
-        assert!(std::fs::read(&path).unwrap() == bytes);
+        assert!(std::fs::read(&path).unwrap()[PREAMBLE..] == bytes[PREAMBLE..]);
         send(&path).unwrap();
     }
 }

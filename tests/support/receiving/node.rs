@@ -90,11 +90,12 @@ impl Node {
         std::fs::read(self.spool.path(name).unwrap()).unwrap()
     }
 
-    /// Every file below the spool but its lock: whole ones and parts.
+    /// Every file below the spool but its lock and what was made ahead: whole ones and parts.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         collect(&self.dir.path().join("spool"), &mut files);
         files.retain(|path| path.file_name().is_some_and(|name| name != "lock"));
+        files.retain(|path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0));
         files
     }
 
