@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// A stretch of a file that is shorter is read and sent with what stands beside it.
-const SHORT: u64 = 16 * 1024;
+const SHORT: u64 = 4 * 1024;
 
 /// What goes out, and how.
 pub(super) struct Outward {

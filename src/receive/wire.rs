@@ -110,7 +110,10 @@ impl<R: AsyncRead + Unpin> PduReader<R> {
                 None if have == 0 => idle_until,
                 None => *self.began.insert(Instant::now()) + pdu,
             };
-            // a first byte that came after the last look at the clock still counts
+            // A byte now and then would always be there in time; a first one that came after the last look at the clock still counts.
+            if self.began.is_some() && until <= Instant::now() {
+                return Err(WireError::Slow(pdu));
+            }
             let read = timeout_at(until, self.from.read(&mut self.buffer[self.filled.end..])).await;
             match read {
                 Err(_) if self.began.is_some() => return Err(WireError::Slow(pdu)),
@@ -164,7 +167,9 @@ impl<R: AsyncRead + Unpin> PduReader<R> {
     /// Reads and throws away what comes until the peer closes, at most until `until`: a socket closed with bytes unread
     /// would take our last PDU with it.
     pub async fn linger(&mut self, until: Instant) {
-        while let Ok(Ok(1..)) = timeout_at(until, self.from.read(&mut self.buffer)).await {}
+        while Instant::now() < until
+            && let Ok(Ok(1..)) = timeout_at(until, self.from.read(&mut self.buffer)).await
+        {}
     }
 }
 

@@ -189,35 +189,66 @@ async fn a_connection_that_goes_takes_no_answer_back_and_gives_none() {
     node.stop().await;
 }
 
-/// A file that turns out to be cut while the others wait for their responses costs them nothing.
+/// A file that is shorter than it was is found out before anything of it goes out: the association goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_cut_costs_the_others_nothing() {
+    let (port, ends) = scripted(Some(4), |_, c| oblige(c, 3));
+    let (node, samples) = cut_later(3 << 20).await;
+    let file = spooled(&node, &samples[2]).await;
+    file.set_len(file.metadata().unwrap().len() - 100).unwrap();
+    node.config.send(config(&[one(port, "")])).unwrap();
+    one_is_dead(&node, &samples).await;
+    node.stop().await;
+    assert_eq!(ends.recv().unwrap(), End::Released);
+}
+
+/// A file that is cut while it goes out: the connection ends in the midst of a PDU, and not with an A-ABORT, whose bytes the archive
+/// would take for the rest of that. The others are answered first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_fails_half_way_costs_the_others_nothing() {
-    let (port, ends) = scripted(Some(4), |connection, c| {
+    let failing: Arc<Mutex<Option<std::fs::File>>> = Arc::default();
+    let cut = failing.clone();
+    let (port, ends) = scripted(Some(4), move |connection, c| {
         if connection > 0 {
             return oblige(c, 1);
         }
         let two = c.stores(2);
         c.begins();
+        // what is beyond this no socket holds yet
+        cut.lock().unwrap().take().unwrap().set_len(60 << 20).unwrap();
         two.into_iter().for_each(|(id, _)| c.answer(id, 0));
     });
+    let (node, samples) = cut_later(64 << 20).await;
+    *failing.lock().unwrap() = Some(spooled(&node, &samples[2]).await);
+    node.config.send(config(&[one(port, "")])).unwrap();
+    one_is_dead(&node, &samples).await;
+    node.stop().await;
+    assert_eq!([ends.recv().unwrap(), ends.recv().unwrap()], [End::Closed, End::Released]);
+}
+
+/// Four radiographs, the third of so many bytes.
+async fn cut_later(length: usize) -> (Node, Vec<Sample>) {
     let node = Node::start(config(&[]));
     let mut samples: Vec<Sample> = (0..4).map(|number| radiograph(number, 12)).collect();
-    // more than is read ahead: some of it is out when its end is missing
-    samples[2].file.resize(3 << 20, 0);
+    samples[2].file.resize(length, 0);
     for sample in &samples {
         node.put(sample, None, &["archive"]).await;
     }
-    let row = node.ledger.instances_of(&samples[2].uid).await.unwrap().remove(0).row;
-    let file = std::fs::OpenOptions::new().write(true).open(node.spool.path(&row.spool_name).unwrap()).unwrap();
-    file.set_len(row.file_size - 100).unwrap();
-    node.config.send(config(&[one(port, "")])).unwrap();
+    (node, samples)
+}
+
+async fn spooled(node: &Node, sample: &Sample) -> std::fs::File {
+    let row = node.ledger.instances_of(&sample.uid).await.unwrap().remove(0).row;
+    std::fs::OpenOptions::new().write(true).open(node.spool.path(&row.spool_name).unwrap()).unwrap()
+}
+
+/// The third is damaged, the others arrive at the first attempt.
+async fn one_is_dead(node: &Node, samples: &[Sample]) {
     let life = node.state(&samples[2], "archive", DeliveryState::Dead).await;
     assert!(life.detail.contains("damaged"), "{}", life.detail);
     for number in [0, 1, 3] {
         assert_eq!(node.state(&samples[number], "archive", DeliveryState::Delivered).await.attempts, 1, "{number}");
     }
-    node.stop().await;
-    assert_eq!([ends.recv().unwrap(), ends.recv().unwrap()], [End::Aborted, End::Released]);
 }
 
 /// dcmtk's storescp does not know the item; pynetdicom grants what it is told to.
