@@ -1,7 +1,8 @@
 //! Stage **look**: instance → plane → scores.
 //!
 //! Begins on receipt, while the association is still open; only the verdict waits for the series. Reading and decoding run on
-//! blocking threads, a few at a time; one thread owns the network and takes together whatever waits. Whatever goes wrong here is
+//! blocking threads, a few at a time; what is read waits, small, for the one thread that owns the network and takes together
+//! whatever waits. Whatever goes wrong here is
 //! written down as [`Look::Undecodable`] and never holds an instance back: a decoder that panics or takes too long, a network that
 //! gives no answer, and even an image that ends the process ([`Suspects`]).
 
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use suspects::TRIES;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
@@ -62,6 +63,8 @@ struct Looker {
     classifier: Arc<Classifier>,
     network: Network,
     suspects: Suspects,
+    /// A permit for each image that may be read at the same time.
+    reading: Arc<Semaphore>,
     /// `None`: it cannot be had, which is no reason not to look.
     harvester: Option<Harvester>,
 }
@@ -90,9 +93,16 @@ impl LookStage {
         let harvester = Harvester::start(&self.config.borrow().node.state_dir)
             .inspect_err(|error| warn!(%error, "cannot start the thread of the harvest: nothing is harvested"))
             .ok();
-        let looker =
-            Looker { classifier: self.classifier.clone(), network, suspects: self.suspects.clone(), harvester };
-        let most = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST);
+        let readers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST);
+        let looker = Looker {
+            classifier: self.classifier.clone(),
+            network,
+            suspects: self.suspects.clone(),
+            reading: Arc::new(Semaphore::new(readers)),
+            harvester,
+        };
+        // While the network is at work on a batch, the next one gathers.
+        let most = readers + 2 * BATCH;
         let mut busy: Vec<InstanceId> = Vec::new();
         let mut tasks: JoinSet<Done> = JoinSet::new();
         while !*stop.borrow() {
@@ -212,6 +222,8 @@ pub fn radiograph(facts: &Facts, secondary_capture: &[String]) -> Result<(), Str
 async fn look_at(row: &InstanceRow, path: PathBuf, stage: &Looker, harvest: Option<Harvest>) -> Result<Look, Hung> {
     let (id, classifier, suspects) = (row.id, stage.classifier.clone(), stage.suspects.clone());
     let harvested = harvest.map(|_| (row.facts.clone(), row.dataset_offset));
+    // Given back as well when a decoder hangs: it must not hold up the others.
+    let permit = stage.reading.acquire().await;
     let read = tokio::task::spawn_blocking(move || {
         let tries = suspects.begin(id);
         if tries >= TRIES {
@@ -232,6 +244,7 @@ async fn look_at(row: &InstanceRow, path: PathBuf, stage: &Looker, harvest: Opti
             return Ok(Look::Undecodable { reason: format!("reading took longer than {} s", PATIENCE.as_secs()) });
         }
     };
+    drop(permit);
     let model = stage.classifier.identity();
     Ok(match stage.network.scores(input, PATIENCE).await? {
         Ok((scores, classify_ms)) => {

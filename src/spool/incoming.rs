@@ -3,7 +3,7 @@
 use super::seal::{self, Note};
 use super::{Inner, SpoolError, Spooled};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, IoSlice, Write};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What comes in smaller pieces gathers up to so many bytes; larger ones go straight to the page cache.
-const GATHER: usize = 64 * 1024;
+const GATHER: usize = 120 * 1024;
+/// Writes end where a page does: a page that is written to twice may be on its way to the disk in between, and is waited for.
+const PAGE: u64 = 4096;
 /// The system is told to begin to write after so many bytes: the sync at the end then finds little left to do. A sync of 15 MB
 /// that nobody has begun takes as long as half its reception.
 const EARLY: u64 = 512 * 1024;
@@ -23,7 +25,9 @@ const CHECK: u64 = 16 * 1024 * 1024;
 pub struct Incoming {
     spool: Arc<Inner>,
     name: String,
-    to: BufWriter<File>,
+    file: File,
+    /// Comes next; less than [`GATHER`].
+    buffer: Vec<u8>,
     /// Of what stands behind the preamble.
     sum: crc32fast::Hasher,
     len: u64,
@@ -43,7 +47,8 @@ impl Incoming {
         let incoming = Incoming {
             spool,
             name: spare.name,
-            to: BufWriter::with_capacity(GATHER, spare.file),
+            file: spare.file,
+            buffer: Vec::with_capacity(GATHER),
             sum: crc32fast::Hasher::new(),
             len: seal::PREAMBLE as u64,
             early: 0,
@@ -51,7 +56,7 @@ impl Incoming {
             min_free,
             open: true,
         };
-        let begun = incoming.to.get_ref().write_all(&seal::begun());
+        let begun = (&incoming.file).write_all(&seal::begun());
         begun.map_err(|e| incoming.spool.refused(min_free, "write", e))?;
         Ok(incoming)
     }
@@ -63,11 +68,20 @@ impl Incoming {
             self.check_at = self.len.saturating_add(CHECK);
         }
         self.sum.update(bytes);
-        self.to.write_all(bytes).map_err(|e| self.spool.refused(self.min_free, "write", e))?;
         self.len += bytes.len() as u64;
-        let written = self.len - self.to.buffer().len() as u64;
+        if self.buffer.len() + bytes.len() < GATHER {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        // What lies beyond the last whole page is kept; what was kept before is shorter than a page, or the piece is large.
+        let beyond = ((self.len % PAGE) as usize).min(bytes.len());
+        let (now, later) = bytes.split_at(bytes.len() - beyond);
+        write_both(&self.file, &self.buffer, now).map_err(|e| self.spool.refused(self.min_free, "write", e))?;
+        self.buffer.clear();
+        self.buffer.extend_from_slice(later);
+        let written = self.len - beyond as u64;
         if written.saturating_sub(self.early) >= EARLY {
-            begin_to_write(self.to.get_ref(), self.early..written);
+            begin_to_write(&self.file, self.early..written);
             self.early = written;
         }
         Ok(())
@@ -100,7 +114,7 @@ impl Incoming {
         inspect: impl FnOnce(&mut File) -> Result<T, E>,
     ) -> Result<Result<(Spooled, T), E>, SpoolError> {
         let refused = |spool: &Inner, action, e| spool.refused(self.min_free, action, e);
-        self.to.flush().map_err(|e| refused(&self.spool, "write", e))?;
+        write_both(&self.file, &self.buffer, &[]).map_err(|e| refused(&self.spool, "write", e))?;
         // Opened anew: its own position, and no way to write.
         let path = self.spool.path(&self.name)?;
         let mut file = File::open(&path).map_err(SpoolError::io("open", &path))?;
@@ -110,9 +124,8 @@ impl Incoming {
         };
         let begun = Instant::now();
         let seal = seal::whole(self.len, self.sum.clone().finalize(), note);
-        let file = self.to.get_ref();
-        file.write_all_at(&seal, 0).map_err(|e| refused(&self.spool, "write", e))?;
-        file.sync_data().map_err(|e| refused(&self.spool, "sync", e))?;
+        self.file.write_all_at(&seal, 0).map_err(|e| refused(&self.spool, "write", e))?;
+        self.file.sync_data().map_err(|e| refused(&self.spool, "sync", e))?;
         self.open = false;
         let sync_ms = begun.elapsed().as_secs_f32() * 1000.0;
         Ok(Ok((Spooled { name: self.name.clone(), size: self.len, sync_ms }, found)))
@@ -128,6 +141,18 @@ impl Drop for Incoming {
             tracing::warn!(path = %path.display(), %error, "an unfinished file stays until the next start");
         }
     }
+}
+
+/// Writes one piece behind the other, at once where the system does.
+fn write_both(mut file: &File, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let written = loop {
+        match file.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => break done?,
+        }
+    };
+    file.write_all(first.get(written..).unwrap_or_default())?;
+    file.write_all(second.get(written.saturating_sub(first.len())..).unwrap_or_default())
 }
 
 /// Starts the way of these bytes to the disk and does not wait for its end. Linux does so when told that a range is not needed,
