@@ -6,6 +6,7 @@ use crate::decide::DecideStage;
 use crate::deliver::Deliver;
 use crate::ledger::{self, Event, Ledger, LedgerError};
 use crate::look::{LookStage, Suspects};
+use crate::metrics::{self, Metrics};
 use crate::model::{Classifier, ModelError};
 use crate::notify;
 use crate::receive::{Listener, Router};
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -51,6 +53,14 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The port for figures cannot be had.
+    #[error("cannot listen on metrics.listen {address}: {source}; is another program using it?")]
+    Metrics {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// A running router.
@@ -75,7 +85,6 @@ impl Daemon {
         let state = config.node.state_dir.clone();
         state_dir(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
         let spool = Spool::open(&state)?;
-        let ledger = Ledger::open_telling(&state.join(ledger::FILE), audit::tell)?;
         let suspects =
             Suspects::open(&state).map_err(|source| DaemonError::StateDir { path: state.clone(), source })?;
         let classify = &config.classify;
@@ -83,6 +92,13 @@ impl Daemon {
         let (precision, because) = classifier.precision();
         let (device, precision) = (classifier.device_name(), precision.name());
         info!(model = classifier.hash(), device, precision, because, "the network is loaded");
+        let metrics = Arc::new(Metrics::new(&classifier.identity(), precision));
+        let counted = metrics.clone();
+        let tell = move |event: &Event| {
+            audit::tell(event);
+            counted.count(event);
+        };
+        let ledger = Ledger::open_telling(&state.join(ledger::FILE), Arc::new(tell))?;
         upkeep::reconcile(&spool, &ledger, &config, accept_missing).await?;
 
         let (config_tx, config_rx) = watch::channel(Arc::new(config));
@@ -115,15 +131,29 @@ impl Daemon {
             looked,
             decided: decided.clone(),
         };
+        let figures = match config_rx.borrow().metrics.listen {
+            Some(address) => {
+                let refused = |source| DaemonError::Metrics { address, source };
+                Some(bind(address).map_err(refused)?)
+            }
+            None => None,
+        };
         let deliver = Deliver::new(config_rx.clone(), ledger.clone(), spool.clone(), decided);
 
+        // Last of all: whoever watches sees the end.
+        let figures = figures.map(|socket| {
+            tokio::spawn(metrics::serve(socket, metrics, ledger.clone(), spool.clone(), deliver_rx.clone()))
+        });
         let stages = [
             vec![tokio::spawn(listener.run(rung(receive_rx)))],
             vec![tokio::spawn(look.run(decide_rx.clone())), tokio::spawn(decide.run(decide_rx.clone()))],
             vec![
                 tokio::spawn(deliver.run(deliver_rx.clone())),
                 tokio::spawn(upkeep::retain(config_rx, spool, ledger.clone(), deliver_rx)),
-            ],
+            ]
+            .into_iter()
+            .chain(figures)
+            .collect(),
         ];
         let watchdog = tokio::spawn(notify::watchdog(ledger.clone()));
         ledger.event(Event::new("started", serde_json::json!({ "address": address.to_string() }))).await?;
@@ -151,6 +181,7 @@ impl Daemon {
         new.classify.model.clone_from(&old.classify.model);
         new.classify.device = old.classify.device;
         new.classify.precision = old.classify.precision;
+        new.metrics.listen = old.metrics.listen;
         self.config.send_replace(Arc::new(new));
         self.ledger.event(Event::new("reloaded", serde_json::Value::Null)).await
     }
@@ -191,6 +222,14 @@ impl Daemon {
         let told = self.ledger.event(Event::new("stopped", serde_json::Value::Null)).await;
         self.ledger.close().await.and(told)
     }
+}
+
+/// A socket for the figures; where it listens is told.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = std::net::TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    info!(address = %socket.local_addr()?, "metrics on /metrics");
+    TcpListener::from_std(socket)
 }
 
 /// Completes when the signal is given.

@@ -32,6 +32,7 @@ pub mod harvest;
 pub mod judge;
 pub mod ledger;
 pub mod look;
+pub mod metrics;
 pub mod model;
 pub mod notify;
 pub mod pixels;

@@ -90,6 +90,7 @@ impl Config {
             ("classify.model", self.classify.model != new.classify.model),
             ("classify.device", self.classify.device != new.classify.device),
             ("classify.precision", self.classify.precision != new.classify.precision),
+            ("metrics.listen", self.metrics.listen != new.metrics.listen),
             ("log.format", self.log.format != new.log.format),
             ("log.level", self.log.level != new.log.level),
         ];

@@ -37,6 +37,8 @@ pub struct Config {
     #[serde(default)]
     pub harvest: Harvest,
     #[serde(default)]
+    pub metrics: Metrics,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -266,6 +268,15 @@ pub struct Harvest {
     pub enabled: bool,
     /// The most thumbnails that are kept, of all tags together.
     pub max_images: usize,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Metrics {
+    /// None: no figures are served.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`

@@ -3,7 +3,7 @@
 use super::deliver::state;
 use super::rows::{INSTANCE, INSTANCE_COLUMNS, from_json, instance, overlay, source, source_id};
 use super::store::Stored;
-use super::{DeliveryLife, Event, InstanceId, InstanceLife, Source};
+use super::{DeliveryLife, Event, InstanceId, InstanceLife, Source, Waiting};
 use crate::dataset::Overlay;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -145,6 +145,22 @@ fn deliveries(c: &Connection, id: InstanceId) -> Stored<Vec<DeliveryLife>> {
         });
     }
     Ok(found)
+}
+
+/// The three counts of [`waiting`]: each is read from an index that has nothing but what waits.
+pub const WAITING: [&str; 3] = [
+    "SELECT count(*) FROM instance INDEXED BY instance_unlooked WHERE look IS NULL AND present = 1",
+    "SELECT count(*) FROM instance INDEXED BY instance_undecided WHERE decided = 0 AND present = 1",
+    "SELECT destination, count(*) FROM delivery INDEXED BY delivery_due WHERE state = 'queued' GROUP BY destination",
+];
+
+/// See [`super::Ledger::waiting`].
+pub fn waiting(c: &Connection) -> Stored<Waiting> {
+    let [unlooked, undecided, queued] = WAITING;
+    let count = |sql| c.prepare_cached(sql)?.query_row([], |r| r.get::<_, i64>(0)).map(i64::cast_unsigned);
+    let mut queued = c.prepare_cached(queued)?;
+    let queued = queued.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)?.cast_unsigned())))?;
+    Ok(Waiting { unlooked: count(unlooked)?, undecided: count(undecided)?, queued: queued.collect::<Result<_, _>>()? })
 }
 
 /// See [`super::Ledger::overlay`].

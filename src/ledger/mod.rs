@@ -36,6 +36,7 @@ use crate::dataset::Overlay;
 use crate::verdict::Look;
 use readers::Readers;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use store::{Store, Stored};
 pub use writer::Tell;
 use writer::Writer;
@@ -64,7 +65,7 @@ impl std::fmt::Debug for Ledger {
 impl Ledger {
     /// Opens or creates the ledger in `path` (a file), migrates its schema, starts the writer thread.
     pub fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::with(path, Access::Create, |_| ())
+        Ledger::with(path, Access::Create, Arc::new(|_| ()))
     }
 
     /// As [`Ledger::open`]; `tell` hears of every event once it is durable, whichever process entered it, so that a log never tells
@@ -75,7 +76,7 @@ impl Ledger {
 
     /// Opens the ledger for a command beside the daemon: it must exist and have this version's schema.
     pub fn open_existing(path: &Path) -> Result<Ledger, LedgerError> {
-        Ledger::with(path, Access::Existing, |_| ())
+        Ledger::with(path, Access::Existing, Arc::new(|_| ()))
     }
 
     fn with(path: &Path, access: Access, tell: Tell) -> Result<Ledger, LedgerError> {
@@ -279,6 +280,10 @@ impl Ledger {
     /// Gives up open deliveries and dead letters, on the administrator's word. Returns how many.
     pub async fn queue_drop(&self, destination: Option<&str>, now: Millis) -> Result<u64, LedgerError> {
         self.in_handfuls(destination, move |s, destination, after| s.queue_drop(destination, now, after, HANDFUL)).await
+    }
+    /// What waits, for the figures: counted by index alone.
+    pub async fn waiting(&self) -> Result<Waiting, LedgerError> {
+        self.read(|s| s.waiting()).await
     }
     /// What an overlay of an instance is (`None`: it leaves as it came).
     pub async fn overlay(&self, id: InstanceId) -> Result<Option<Overlay>, LedgerError> {

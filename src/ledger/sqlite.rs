@@ -4,7 +4,7 @@ use super::store::{Store, Stored};
 use super::writer::Durable;
 use super::{
     Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis,
-    NewInstance, QueueRow, SeriesJob, audit, decide, deliver, receive, retain, schema,
+    NewInstance, QueueRow, SeriesJob, Waiting, audit, decide, deliver, receive, retain, schema,
 };
 use crate::dataset::Overlay;
 use crate::verdict::Look;
@@ -245,6 +245,9 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Stored<(u64, Option<DeliveryId>)> {
         deliver::queue_drop(&self.connection, destination, now, after, limit)
+    }
+    fn waiting(&self) -> Stored<Waiting> {
+        audit::waiting(&self.connection)
     }
     fn overlay(&self, id: InstanceId) -> Stored<Option<Overlay>> {
         audit::overlay_of(&self.connection, id)

@@ -3,7 +3,7 @@
 use super::writer::Durable;
 use super::{
     Attempt, Decision, DeliveryId, DeliveryJob, Event, InstanceId, InstanceLife, InstanceRow, LedgerError, Millis,
-    NewInstance, QueueRow, SeriesJob,
+    NewInstance, QueueRow, SeriesJob, Waiting,
 };
 use crate::dataset::Overlay;
 use crate::verdict::Look;
@@ -109,6 +109,8 @@ pub trait Store: Send {
         after: DeliveryId,
         limit: usize,
     ) -> Stored<(u64, Option<DeliveryId>)>;
+    /// Counts what waits.
+    fn waiting(&self) -> Stored<Waiting>;
     /// The overlay of an instance.
     fn overlay(&self, id: InstanceId) -> Stored<Option<Overlay>>;
 }

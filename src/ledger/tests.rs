@@ -7,6 +7,7 @@ use super::{LedgerError, NewInstance, Source, audit, decide, deliver, receive, r
 use crate::dataset::Facts;
 use rusqlite::Connection;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -121,7 +122,7 @@ async fn a_full_disk_fails_the_call_and_the_writer_goes_on_when_there_is_room() 
     let (store, path, _folder) = store();
     let pages: i64 = store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
     store.connection.pragma_update(None, "max_page_count", pages + 12).unwrap();
-    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
+    let writer = Writer::start(Box::new(store), Arc::new(|_| ())).unwrap();
     let (mut entered, mut refused) = (Vec::new(), 0);
     for n in 0..60 {
         match writer.submit(move |s| s.received(&new(n, &n.to_string()))).await {
@@ -158,7 +159,7 @@ async fn a_commit_that_fails_is_the_answer_to_all_in_it_and_leaves_nothing() {
              CREATE TRIGGER breaks AFTER INSERT ON instance WHEN NEW.sop_instance_uid = 'bad' BEGIN INSERT INTO broken VALUES (-1); END;",
         )
         .unwrap();
-    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
+    let writer = Writer::start(Box::new(store), Arc::new(|_| ())).unwrap();
     // Hold the thread until all three wait, so that they share a transaction.
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let (start, started) = tokio::sync::oneshot::channel();
@@ -188,7 +189,7 @@ async fn a_commit_that_fails_is_the_answer_to_all_in_it_and_leaves_nothing() {
 async fn a_lock_held_by_another_process_is_told_and_passes() {
     let (store, path, _folder) = store();
     store.connection.busy_timeout(Duration::from_millis(1)).unwrap();
-    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
+    let writer = Writer::start(Box::new(store), Arc::new(|_| ())).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let e = writer.submit(|s| s.received(&new(1, "1"))).await.unwrap_err();
@@ -200,7 +201,7 @@ async fn a_lock_held_by_another_process_is_told_and_passes() {
 #[tokio::test]
 async fn an_operation_whose_caller_has_gone_still_runs() {
     let (store, path, _folder) = store();
-    let writer = Writer::start(Box::new(store), |_| ()).unwrap();
+    let writer = Writer::start(Box::new(store), Arc::new(|_| ())).unwrap();
     let call = writer.submit(|s| s.received(&new(1, "1")));
     // Polled once: submitted, then abandoned (unless the writer was quicker than that).
     let _ = tokio::time::timeout(Duration::ZERO, call).await;
@@ -215,7 +216,7 @@ async fn the_log_is_told_every_event_once_and_only_what_is_in_the_ledger() {
     let (store, path, _folder) = store();
     let tell = |event: &super::Event| TOLD.lock().unwrap().push(event.sop_instance_uid.clone());
     store.received(&new(0, "before")).unwrap();
-    let writer = Writer::start(Box::new(store), tell).unwrap();
+    let writer = Writer::start(Box::new(store), Arc::new(tell)).unwrap();
     for n in 1..4 {
         writer.submit(move |s| s.received(&new(n, &n.to_string()))).await.unwrap();
     }

@@ -227,6 +227,17 @@ pub struct QueueRow {
     pub last_error: String,
 }
 
+/// How much waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Instances that were not looked at yet.
+    pub unlooked: u64,
+    /// Instances without a verdict yet.
+    pub undecided: u64,
+    /// Deliveries that are due or will be, by destination; those with none are left out.
+    pub queued: Vec<(String, u64)>,
+}
+
 /// A delivery as `radroute audit` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeliveryLife {

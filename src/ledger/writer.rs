@@ -20,8 +20,8 @@ type Answer = Box<dyn FnOnce(Stored<()>) + Send>;
 /// Runs an operation, or hears why it cannot be run: the error, if it failed, and how to answer.
 type Operation = Box<dyn FnOnce(Stored<&dyn Store>) -> (Option<LedgerError>, Answer) + Send>;
 
-/// Hears of events: [`crate::audit::tell`] in the daemon.
-pub type Tell = fn(&Event);
+/// Hears of events: in the daemon, the log and the figures.
+pub type Tell = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// When an operation must outlive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Writer {
         let (messages, inbox) = mpsc::channel(WAITING);
         let counts = Arc::new(Counts::default());
         let counted = counts.clone();
-        std::thread::Builder::new().name("ledger".into()).spawn(move || run(store, inbox, &counted, tell))?;
+        std::thread::Builder::new().name("ledger".into()).spawn(move || run(store, inbox, &counted, &*tell))?;
         Ok(Writer { messages, counts })
     }
 
@@ -122,7 +122,7 @@ impl Writer {
     }
 }
 
-fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, counts: &Counts, tell: Tell) {
+fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, counts: &Counts, tell: &dyn Fn(&Event)) {
     news(store.as_mut(), tell);
     while let Some(message) = inbox.blocking_recv() {
         let mut closing = None;
@@ -158,7 +158,7 @@ fn run(mut store: Box<dyn Store>, mut inbox: mpsc::Receiver<Message>, counts: &C
 }
 
 /// One transaction, or more where a failing disk ended one in between. One operation that must be durable makes all of them so.
-fn write(store: &mut dyn Store, batch: Vec<Operation>, durable: Durable, counts: &Counts, tell: Tell) {
+fn write(store: &mut dyn Store, batch: Vec<Operation>, durable: Durable, counts: &Counts, tell: &dyn Fn(&Event)) {
     let mut done: Vec<Answer> = Vec::with_capacity(batch.len());
     let mut changed = false;
     for operation in batch {
@@ -209,7 +209,7 @@ fn write(store: &mut dyn Store, batch: Vec<Operation>, durable: Durable, counts:
 }
 
 /// Tells what has become durable.
-fn news(store: &mut dyn Store, tell: Tell) {
+fn news(store: &mut dyn Store, tell: &dyn Fn(&Event)) {
     match store.news() {
         Ok(events) => events.iter().for_each(tell),
         Err(error) => tracing::error!(%error, "events are in the ledger, but the log could not be told"),

@@ -1,0 +1,278 @@
+//! Figures for Prometheus, counted from the events that the log and the ledger tell: the three never tell different stories.
+//!
+//! Counters begin at 0 with the process. Labels are our own words and the destinations' names: never a UID, nor what a peer sent.
+
+mod server;
+
+pub use server::serve;
+
+use crate::ledger::{Event, Waiting};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use serde_json::Value;
+use std::sync::atomic::Ordering;
+
+type Labels = Vec<(&'static str, String)>;
+type Stages = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The stages of an instance, as its delivery tells them: `<stage>_ms`.
+const STAGES: [&str; 6] = ["receive", "sync", "wait", "decode", "classify", "send"];
+
+/// From a millisecond to ten minutes.
+const SECONDS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
+
+/// Everything that is told.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    events: Family<Labels, Counter>,
+    associations: Family<Labels, Counter>,
+    refused: Family<Labels, Counter>,
+    received_bytes: Counter,
+    looked: Family<Labels, Counter>,
+    verdicts: Family<Labels, Counter>,
+    deliveries: Family<Labels, Counter>,
+    sent_bytes: Counter,
+    stages: Stages,
+    queued: Family<Labels, Gauge>,
+    unlooked: Gauge,
+    undecided: Gauge,
+    free: Gauge,
+    commits: Counter,
+    syncs: Counter,
+}
+
+/// What is asked for when the figures are.
+#[derive(Clone, Debug, Default)]
+pub struct Now {
+    /// What waits.
+    pub waiting: Waiting,
+    /// Free bytes on the disk of the spool.
+    pub free: u64,
+    /// Transactions of the ledger since it was opened.
+    pub commits: u64,
+    /// Those of them that were synced.
+    pub syncs: u64,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Metrics {
+    /// With nothing counted. `model` and `precision` as the log names them.
+    pub fn new(model: &str, precision: &str) -> Metrics {
+        let mut registry = Registry::with_prefix("radroute");
+        let build = [("version", env!("CARGO_PKG_VERSION")), ("model", model), ("precision", precision)];
+        let build: Labels = build.map(|(name, value)| (name, value.to_owned())).into();
+        registry.register("build", "This radroute and its network", Info::new(build));
+        let mut metrics = Metrics {
+            registry: Registry::default(),
+            events: Family::default(),
+            associations: Family::default(),
+            refused: Family::default(),
+            received_bytes: Counter::default(),
+            looked: Family::default(),
+            verdicts: Family::default(),
+            deliveries: Family::default(),
+            sent_bytes: Counter::default(),
+            stages: Family::new_with_constructor(histogram),
+            queued: Family::default(),
+            unlooked: Gauge::default(),
+            undecided: Gauge::default(),
+            free: Gauge::default(),
+            commits: Counter::default(),
+            syncs: Counter::default(),
+        };
+        for stage in STAGES {
+            drop(metrics.stages.get_or_create(&vec![("stage", stage.to_owned())]));
+        }
+        let m = &metrics;
+        registry.register("events", "Events of the audit, by kind", m.events.clone());
+        registry.register("associations", "Associations that ended, by how", m.associations.clone());
+        registry.register("refused", "Instances refused, by DIMSE status", m.refused.clone());
+        let bytes = Unit::Bytes;
+        registry.register_with_unit("received", "Files received into the spool", bytes, m.received_bytes.clone());
+        registry.register("looked", "Instances by what looking gave", m.looked.clone());
+        registry.register("verdicts", "Instances by the verdict of their series and its region", m.verdicts.clone());
+        registry.register("deliveries", "Attempts to deliver, by destination and outcome", m.deliveries.clone());
+        registry.register_with_unit("sent", "Data sets delivered", Unit::Bytes, m.sent_bytes.clone());
+        let help = "Time of a delivered instance in each stage; the six add up to its way from first byte to response";
+        registry.register_with_unit("stage", help, Unit::Seconds, m.stages.clone());
+        registry.register("queued", "Deliveries that wait, by destination", m.queued.clone());
+        registry.register("unlooked", "Instances that wait for the network", m.unlooked.clone());
+        registry.register("undecided", "Instances that wait for their series' verdict", m.undecided.clone());
+        registry.register_with_unit("spool_free", "Free on the disk of the spool", Unit::Bytes, m.free.clone());
+        registry.register("ledger_commits", "Transactions of the ledger", m.commits.clone());
+        registry.register("ledger_syncs", "Transactions of the ledger that were synced", m.syncs.clone());
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// Counts an event.
+    pub fn count(&self, event: &Event) {
+        let Event { kind, detail, .. } = event;
+        let text = |key: &str| detail[key].as_str().unwrap_or_default().to_owned();
+        let number = |key: &str| detail[key].as_u64().unwrap_or(0);
+        self.events.get_or_create(&vec![("event", kind.clone())]).inc();
+        match kind.as_str() {
+            "association" => {
+                self.associations.get_or_create(&vec![("outcome", text("outcome"))]).inc();
+            }
+            "refused" => {
+                self.refused.get_or_create(&vec![("status", text("status"))]).inc();
+            }
+            "received" | "adopted" => {
+                self.received_bytes.inc_by(number("file_size"));
+            }
+            "looked" => {
+                self.looked.get_or_create(&vec![("look", text("look"))]).inc();
+            }
+            "verdict" => {
+                let labels = vec![("verdict", text("kind")), ("region", text("region"))];
+                self.verdicts.get_or_create(&labels).inc_by(number("instances"));
+            }
+            "delivered" | "retry" | "dead" | "dropped" => {
+                let labels = vec![("destination", text("destination")), ("outcome", kind.clone())];
+                self.deliveries.get_or_create(&labels).inc();
+                if kind == "delivered" {
+                    self.sent_bytes.inc_by(number("bytes"));
+                    self.spent(&detail["stages"]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn spent(&self, stages: &Value) {
+        for stage in STAGES {
+            if let Some(ms) = stages[format!("{stage}_ms")].as_f64() {
+                self.stages.get_or_create(&vec![("stage", stage.to_owned())]).observe(ms / 1e3);
+            }
+        }
+    }
+
+    /// All of it as text (OpenMetrics 1.0).
+    ///
+    /// # Errors
+    /// The text cannot be written.
+    pub fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
+        // What no longer waits is not named any more.
+        self.queued.clear();
+        for (destination, count) in &now.waiting.queued {
+            self.queued.get_or_create(&vec![("destination", destination.clone())]).set(signed(*count));
+        }
+        self.unlooked.set(signed(now.waiting.unlooked));
+        self.undecided.set(signed(now.waiting.undecided));
+        self.free.set(signed(now.free));
+        self.commits.inner().store(now.commits, Ordering::Relaxed);
+        self.syncs.inner().store(now.syncs, Ordering::Relaxed);
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(events: &[(&str, Value)], now: &Now) -> Vec<String> {
+        let metrics = Metrics::new("0123456789abcdef", "f32");
+        for (kind, detail) in events {
+            let mut event = Event::new(kind, detail.clone());
+            event.sop_instance_uid = "1.2.840.99".into();
+            metrics.count(&event);
+        }
+        metrics.text(now).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_event_counts_where_it_belongs() {
+        let stages = json!({
+            "receive_ms": 2.0, "sync_ms": 0.5, "wait_ms": 1500.0, "decode_ms": 3.0, "classify_ms": 12.0, "send_ms": 700_000.0
+        });
+        let delivered = json!({ "destination": "archive", "bytes": 1000, "stages": stages });
+        let lines = told(
+            &[
+                ("received", json!({ "file_size": 700 })),
+                ("adopted", json!({ "file_size": 300 })),
+                ("refused", json!({ "status": "A700" })),
+                ("association", json!({ "outcome": "released", "received": 1 })),
+                ("looked", json!({ "look": "scored" })),
+                ("verdict", json!({ "kind": "corrected", "region": "HAND", "instances": 3 })),
+                ("verdict", json!({ "kind": "outside", "region": null, "instances": 2 })),
+                ("delivered", delivered.clone()),
+                ("delivered", delivered),
+                ("retry", json!({ "destination": "archive" })),
+                ("started", Value::Null),
+            ],
+            &Now::default(),
+        );
+        for line in [
+            "radroute_events_total{event=\"delivered\"} 2",
+            "radroute_events_total{event=\"started\"} 1",
+            "radroute_received_bytes_total 1000",
+            "radroute_refused_total{status=\"A700\"} 1",
+            "radroute_associations_total{outcome=\"released\"} 1",
+            "radroute_looked_total{look=\"scored\"} 1",
+            "radroute_verdicts_total{verdict=\"corrected\",region=\"HAND\"} 3",
+            "radroute_verdicts_total{verdict=\"outside\",region=\"\"} 2",
+            "radroute_deliveries_total{destination=\"archive\",outcome=\"delivered\"} 2",
+            "radroute_deliveries_total{destination=\"archive\",outcome=\"retry\"} 1",
+            "radroute_sent_bytes_total 2000",
+            "radroute_stage_seconds_count{stage=\"receive\"} 2",
+            "radroute_stage_seconds_sum{stage=\"wait\"} 3.0",
+            "radroute_stage_seconds_bucket{le=\"0.025\",stage=\"classify\"} 2",
+            "radroute_stage_seconds_bucket{le=\"0.01\",stage=\"classify\"} 0",
+            "radroute_stage_seconds_bucket{le=\"600.0\",stage=\"send\"} 0",
+            "radroute_stage_seconds_bucket{le=\"+Inf\",stage=\"send\"} 2",
+        ] {
+            assert!(lines.iter().any(|l| l == line), "{line} is not in\n{}", lines.join("\n"));
+        }
+        assert!(!lines.iter().any(|l| l.contains("1.2.840")), "a UID");
+    }
+
+    #[test]
+    fn what_waits_is_told_as_it_is_now() {
+        let metrics = Metrics::new("m", "int8");
+        let mut now = Now { free: 5, commits: 7, syncs: 6, ..Now::default() };
+        now.waiting = Waiting { unlooked: 3, undecided: 4, queued: vec![("a".into(), 2), ("b".into(), 9)] };
+        let text = metrics.text(&now).unwrap();
+        for line in [
+            "radroute_queued{destination=\"a\"} 2",
+            "radroute_queued{destination=\"b\"} 9",
+            "radroute_unlooked 3",
+            "radroute_undecided 4",
+            "radroute_spool_free_bytes 5",
+            "radroute_ledger_commits_total 7",
+            "radroute_ledger_syncs_total 6",
+            "radroute_stage_seconds_count{stage=\"send\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains("precision=\"int8\"") && text.ends_with("# EOF\n"));
+        now.waiting.queued.pop();
+        assert!(!metrics.text(&now).unwrap().contains("destination=\"b\""));
+    }
+
+    #[test]
+    fn events_without_what_they_should_say_count_as_nothing() {
+        let events: Vec<(&str, Value)> =
+            ["received", "refused", "delivered", "verdict", "looked"].map(|kind| (kind, json!([1]))).into();
+        let lines = told(&events, &Now::default());
+        assert!(lines.iter().any(|l| l == "radroute_received_bytes_total 0"));
+        assert!(lines.iter().any(|l| l == "radroute_stage_seconds_count{stage=\"send\"} 0"));
+    }
+}

@@ -1,0 +1,163 @@
+//! The figures over HTTP: they agree with the log and the ledger, name nobody, and bear whoever asks.
+
+#[path = "support/archive.rs"]
+mod archive;
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/objects.rs"]
+mod objects;
+#[path = "support/samples.rs"]
+mod samples;
+#[path = "support/wire.rs"]
+mod wire;
+
+use archive::Archive;
+use daemon::{Router, Site, wait_for};
+use objects::Object;
+use samples::samples;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Where the figures are, once the log has told.
+fn port(router: &Router) -> u16 {
+    let told = || {
+        let text = router.log_text();
+        let line = text.lines().find(|l| l.contains("metrics on /metrics"))?.to_owned();
+        line.split("127.0.0.1:").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    wait_for("the address of the figures", || told().is_some());
+    told().unwrap()
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+/// Status and everything behind the head; none where the connection ends without an answer.
+fn ask(port: u16, request: &[u8]) -> Option<(u16, String)> {
+    let mut stream = connect(port);
+    // the node may have hung up before it has all of it
+    let _ = stream.write_all(request);
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn figures(port: u16) -> String {
+    let (status, text) = ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(status, 200, "{text}");
+    text
+}
+
+/// The sum of all samples whose line begins so.
+fn sum(text: &str, begins: &str) -> f64 {
+    let lines = text.lines().filter(|l| l.starts_with(begins));
+    lines.map(|l| l.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn the_figures_are_those_of_the_log_and_name_nobody() {
+    let archive = Archive::start();
+    let Some(mut site) = Site::with_archive(archive.port) else { return };
+    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+    let router = site.start();
+    let port = port(&router);
+    let samples = samples();
+    let objects: Vec<Object> = samples.iter().map(|s| s.object.clone()).collect();
+    for object in &objects {
+        assert_eq!(wire::send(router.port, "XRAY1", std::slice::from_ref(object)).unwrap(), [0]);
+    }
+    wait_for("everything is delivered", || router.events("delivered").len() == objects.len());
+    wait_for("every association has ended", || router.events("association").len() == objects.len());
+    let text = figures(port);
+    for kind in ["received", "looked", "verdict", "correction", "routed", "delivered", "association"] {
+        let begins = format!("radroute_events_total{{event=\"{kind}\"}}");
+        assert_eq!(sum(&text, &begins), router.events(kind).len() as f64, "{kind} in\n{text}");
+    }
+    let count = objects.len() as f64;
+    for stage in ["receive", "sync", "wait", "decode", "classify", "send"] {
+        assert_eq!(sum(&text, &format!("radroute_stage_seconds_count{{stage=\"{stage}\"}}")), count, "{stage}");
+        let told: f64 = router
+            .events("delivered")
+            .iter()
+            .map(|e| detail(e)["stages"][format!("{stage}_ms")].as_f64().unwrap() / 1e3)
+            .sum();
+        let found = sum(&text, &format!("radroute_stage_seconds_sum{{stage=\"{stage}\"}}"));
+        assert!((found - told).abs() < 1e-6, "{stage}: {found}, the log says {told}");
+    }
+    assert_eq!(sum(&text, "radroute_deliveries_total{destination=\"archive\",outcome=\"delivered\"}"), count);
+    assert_eq!(sum(&text, "radroute_verdicts_total{"), count);
+    assert_eq!((sum(&text, "radroute_queued"), sum(&text, "radroute_unlooked")), (0.0, 0.0));
+    assert!(sum(&text, "radroute_ledger_syncs_total") > 0.0 && sum(&text, "radroute_spool_free_bytes") > 0.0);
+    for object in &objects {
+        assert!(!text.contains(&object.uid()), "a UID");
+    }
+    assert!(!text.contains("XRAY1"), "an AE title");
+}
+
+/// What an event has to say.
+fn detail(event: &serde_json::Value) -> serde_json::Value {
+    match &event["detail"] {
+        serde_json::Value::String(text) => serde_json::from_str(text).unwrap(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn what_waits_for_an_archive_that_is_down_is_counted() {
+    let Some(mut site) = Site::with_archive(1) else { return };
+    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+    let router = site.start();
+    let port = port(&router);
+    for n in 0..3 {
+        assert_eq!(wire::send(router.port, "M", &[Object::slice(90, n)]).unwrap(), [0]);
+    }
+    wait_for("three wait", || sum(&figures(port), "radroute_queued{destination=\"archive\"}") == 3.0);
+    assert!(sum(&figures(port), "radroute_deliveries_total{destination=\"archive\",outcome=\"delivered\"}") < 1.0);
+}
+
+#[test]
+fn whoever_asks_wrongly_or_not_at_all_harms_nobody() {
+    let Some(mut site) = Site::with_archive(1) else { return };
+    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+    let router = site.start();
+    let port = port(&router);
+    let get = |path: &str| ask(port, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).map(|a| a.0);
+    assert_eq!(get("/"), Some(404));
+    assert_eq!(get("/metrics/../../etc/passwd"), Some(404));
+    assert_eq!(ask(port, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").map(|a| a.0), Some(405));
+    let long = [&b"GET /metrics HTTP/1.1\r\nX: "[..], &[b'a'; 100_000], b"\r\n\r\n"].concat();
+    assert_ne!(ask(port, &long).map(|a| a.0), Some(200));
+    assert_ne!(ask(port, &[0xff; 300]).map(|a| a.0), Some(200));
+    // Half a request, as often as there is room and more: whoever comes then is sent away, until time is up.
+    let silent: Vec<TcpStream> = (0..30)
+        .map(|_| {
+            let mut stream = connect(port);
+            let _ = stream.write_all(b"GET /met");
+            stream
+        })
+        .collect();
+    assert_eq!(wire::send(router.port, "M", &[Object::slice(91, 0)]).unwrap(), [0], "images go on");
+    wait_for("the silent are sent away", || get("/metrics") == Some(200));
+    drop(silent);
+    assert!(figures(port).ends_with("# EOF\n"));
+}
+
+#[test]
+fn without_an_address_nobody_listens_and_one_in_use_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let Some(mut site) = Site::with_archive(1) else { return };
+    let router = site.start();
+    assert!(!router.log_text().contains("/metrics"));
+    assert!(router.stop().success());
+    site.tables += &format!("[metrics]\nlisten = \"{}\"\n", taken.local_addr().unwrap());
+    let output = site.run(&["serve"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("metrics.listen") && said.contains(&taken.local_addr().unwrap().to_string()), "{said}");
+}
