@@ -2,7 +2,7 @@
 
 use super::ModelError;
 use super::card::Card;
-use super::engine::int8::MAPS;
+use super::engine::int8::STEPS;
 use super::engine::isa::Isa;
 use super::weights::BLOCKS;
 use crate::config::PrecisionChoice;
@@ -17,7 +17,7 @@ pub const MOST_FALL: f64 = 0.002;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Int8 {
-    /// For each network of the card (one, or one a head) what a byte of each of its [`MAPS`] stands for.
+    /// For each network of the card (one, or one a head) what a byte of each of its [`MAPS`](super::engine::int8::MAPS) stands for.
     pub steps: Vec<Vec<f32>>,
     /// How many blocks behind the stem stay in single precision, 0 to 7.
     pub single: usize,
@@ -59,8 +59,8 @@ impl Int8 {
 
     /// What must hold for a card of so many networks; the error says what does not.
     pub(super) fn check(&self, networks: usize) -> Result<(), String> {
-        if self.steps.len() != networks || self.steps.iter().any(|steps| steps.len() != MAPS) {
-            return Err(format!("int8.steps: {networks} times {MAPS} numbers are needed"));
+        if self.steps.len() != networks || self.steps.iter().any(|steps| steps.len() != STEPS) {
+            return Err(format!("int8.steps: {networks} times {STEPS} numbers are needed"));
         }
         if let Some(step) = self.steps.iter().flatten().find(|step| !(step.is_finite() && **step > 0.0)) {
             return Err(format!("int8.steps: {step} is not above 0"));

@@ -8,17 +8,17 @@ use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
 use crate::model::weights::Conv;
 
-/// What a byte of each map around a convolution stands for.
+/// What a byte of each channel of the maps around a convolution stands for.
 #[derive(Clone, Copy, Debug)]
-pub struct Steps {
+pub struct Steps<'a> {
     /// Of the input.
-    pub input: f32,
+    pub input: &'a [f32],
     /// Of the output.
-    pub output: f32,
+    pub output: &'a [f32],
     /// The output's byte for 0: 0, or 128 without a ReLU.
     pub zero: u8,
     /// Of what is added: a byte's worth, and the byte for 0.
-    pub shortcut: Option<(f32, u8)>,
+    pub shortcut: Option<(&'a [f32], u8)>,
 }
 
 /// A convolution of one or three by as many taps, packed.
@@ -33,8 +33,8 @@ pub struct Direct {
     multiplier: Vec<f32>,
     /// In steps of the output.
     bias: Vec<f32>,
-    /// Steps of the output in one of the shortcut.
-    shortcut: f32,
+    /// Steps of the output in one of the shortcut, one a channel.
+    shortcut: Vec<f32>,
 }
 
 impl Direct {
@@ -43,18 +43,26 @@ impl Direct {
     /// # Errors
     /// Candle's.
     pub fn new(conv: &Conv, steps: Steps) -> Result<Direct, ModelError> {
-        let rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        let mut rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        // Weights of an input that is counted in smaller steps are smaller.
+        for (row, step) in rows.chunks_exact_mut(conv.to).zip(steps.input.iter().cycle()) {
+            row.iter_mut().for_each(|weight| *weight *= step);
+        }
         let kernels = quantise(&rows, conv.from, conv.to);
-        let (shortcut, zero) = steps.shortcut.map_or((0.0, 0), |(step, zero)| (step / steps.output, zero));
+        let zero = steps.shortcut.map_or(0, |(_, zero)| zero);
+        let shortcut: Vec<f32> = match steps.shortcut {
+            Some((steps_of, _)) => steps_of.iter().zip(steps.output).map(|(step, output)| step / output).collect(),
+            None => vec![0.0; conv.to],
+        };
         // The zeros of output and shortcut are whole numbers of their steps: they go with the bias.
-        let moved = f32::from(steps.zero) - f32::from(zero) * shortcut;
+        let moved = |shortcut: f32| f32::from(steps.zero) - f32::from(zero) * shortcut;
         Ok(Direct {
             kernel: conv.kernel,
             stride: conv.stride,
             from: conv.from,
             to: conv.to,
-            multiplier: kernels.scales.iter().map(|scale| scale * steps.input / steps.output).collect(),
-            bias: conv.bias.iter().map(|bias| bias / steps.output + moved).collect(),
+            multiplier: kernels.scales.iter().zip(steps.output).map(|(scale, output)| scale / output).collect(),
+            bias: conv.bias.iter().zip(steps.output).zip(&shortcut).map(|((b, o), s)| b / o + moved(*s)).collect(),
             kernels,
             shortcut,
         })
@@ -68,7 +76,7 @@ impl Direct {
             let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
             let filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
             for band in bands.iter_mut() {
-                let shortcut = shortcut.map(|maps| (maps.beside(band), self.shortcut));
+                let shortcut = shortcut.map(|maps| (maps.beside(band), &self.shortcut[p * PANEL..]));
                 for (line, second) in pairs(self.kernel, self.stride, input, band, self.to, p * PANEL) {
                     Strip {
                         filter,
@@ -133,7 +141,7 @@ mod tests {
                 }
                 let mut v = sum as f32 * layer.multiplier[c] + layer.bias[c];
                 if let Some(shortcut) = shortcut {
-                    v += f32::from(shortcut[all.len()]) * layer.shortcut;
+                    v += f32::from(shortcut[all.len()]) * layer.shortcut[c];
                 }
                 all.push(v.clamp(0.0, 255.0).round_ties_even() as u8);
             }

@@ -1,6 +1,6 @@
 //! The network in whole numbers: the stem and as many blocks as the card says in single precision, the others here.
 
-use super::MAPS;
+use super::{CHANNELS, STEPS};
 use super::layer::{Direct, Steps};
 use crate::model::ModelError;
 use crate::model::cam::{ActivationMap, activation_maps};
@@ -10,6 +10,7 @@ use crate::model::engine::space::{Shape, Spaces};
 use crate::model::engine::{Block, Network, Value, joined, joined_maps, plain};
 use crate::model::folded::Folded;
 use crate::model::weights::BLOCKS;
+use candle_core::{Device, Tensor};
 
 impl Value for u8 {
     type Layer = Direct;
@@ -23,8 +24,8 @@ const MIDDLE: u8 = 128;
 pub struct WholeNetwork {
     /// Stem, first blocks; heads for the last maps in their steps.
     front: Network,
-    /// What a byte of the maps behind them stands for.
-    step: f32,
+    /// What a byte of each channel of the maps behind them stands for.
+    steps: Vec<f32>,
     /// The first block in whole numbers.
     first: usize,
     /// All blocks from there on, and what is not used before them.
@@ -33,42 +34,47 @@ pub struct WholeNetwork {
 }
 
 impl WholeNetwork {
-    /// Quantises a network for maps of these steps (one for each of [`MAPS`], greater than 0); its first `single` blocks stay in
+    /// Quantises a network for maps of these steps (one for each of [`CHANNELS`] of each map, greater than 0); its first `single` blocks stay in
     /// single precision.
     ///
     /// # Errors
     /// Another number of steps; no block is left; candle's.
     pub fn new(folded: &Folded, steps: &[f32], single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
-        if steps.len() != MAPS || single >= BLOCKS.len() {
-            return Err(ModelError::Steps { found: steps.len(), wanted: MAPS });
+        if steps.len() != STEPS || single >= BLOCKS.len() {
+            return Err(ModelError::Steps { found: steps.len(), wanted: STEPS });
         }
-        let mut steps = steps.iter().copied();
-        let mut next = || steps.next().unwrap_or(1.0);
-        let (mut input, mut step) = (next(), 1.0);
+        let mut rest = steps;
+        let mut counts = CHANNELS.into_iter();
+        let mut next = || {
+            let (map, others) = rest.split_at(counts.next().unwrap_or(0));
+            rest = others;
+            map
+        };
+        let (mut input, mut behind) = (next(), &[][..]);
         let mut blocks = Vec::with_capacity(BLOCKS.len());
         for (index, block) in folded.blocks.iter().enumerate() {
             if index == single {
-                step = input;
+                behind = input;
             }
             let inner = next();
             let beside = block.beside.as_ref().map(|conv| (conv, next()));
             let output = next();
-            let shortcut = Some(beside.map_or((input, 0), |(_, step)| (step, MIDDLE)));
+            let shortcut = Some(beside.map_or((input, 0), |(_, steps)| (steps, MIDDLE)));
             let plain = |input, output, zero| Steps { input, output, zero, shortcut: None };
             blocks.push(Block {
                 conv1: Direct::new(&block.conv1, plain(input, inner, 0))?,
                 conv2: Direct::new(&block.conv2, Steps { input: inner, output, zero: 0, shortcut })?,
-                beside: beside.map(|(conv, step)| Direct::new(conv, plain(input, step, MIDDLE))).transpose()?,
+                beside: beside.map(|(conv, steps)| Direct::new(conv, plain(input, steps, MIDDLE))).transpose()?,
             });
             input = output;
         }
         let front = Folded {
             stem: folded.stem.clone(),
             blocks: folded.blocks[..single].to_vec(),
-            head_weight: (folded.head_weight.clone() * f64::from(input))?,
+            head_weight: folded.head_weight.broadcast_mul(&Tensor::new(input, &Device::Cpu)?.unsqueeze(1)?)?,
             head_bias: folded.head_bias.clone(),
         };
-        Ok(WholeNetwork { front: Network::with(&front, isa)?, step, first: single, blocks, spaces: Spaces::default() })
+        Ok(WholeNetwork { front: Network::with(&front, isa)?, steps: behind.to_vec(), first: single, blocks, spaces: Spaces::default() })
     }
 
     /// The logits of each image, a grey square of side `size`.
@@ -104,7 +110,7 @@ impl WholeNetwork {
             let maps = single.maps();
             let shape = Shape { side: [maps.height, maps.width], block: Some(self.first), ..single.shape };
             let mut space = self.spaces.take(shape, self.front.isa, &self.blocks);
-            space.quantise(maps, self.step);
+            space.quantise(maps, &self.steps);
             for (index, block) in self.blocks.iter().enumerate().skip(self.first) {
                 space.block(self.front.isa, index, block);
             }

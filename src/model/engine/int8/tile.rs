@@ -41,8 +41,8 @@ pub struct Strip<'a> {
     pub output: &'a mut [u8],
     /// Output values from a pixel's panel to its neighbour's.
     pub width: usize,
-    /// Added at the same places as the output, times a step's worth in steps of the output.
-    pub shortcut: Option<(&'a [u8], f32)>,
+    /// Added at the same places as the output, times a step's worth in steps of the output, for each channel of the panel.
+    pub shortcut: Option<(&'a [u8], &'a [f32])>,
     /// The first line.
     pub line: Line,
     /// Another.
@@ -69,6 +69,7 @@ impl Strip<'_> {
         let inside = |line: Line| line.from + reads <= self.input.len() && line.to + writes <= room;
         inside(self.line)
             && self.second.is_none_or(inside)
+            && self.shortcut.is_none_or(|(_, scales)| scales.len() >= PANEL)
             && weights.len() >= taps * depth * PANEL
             && multiplier.len().min(bias.len()) >= PANEL
             && depth.is_multiple_of(4)
@@ -120,7 +121,7 @@ impl Strip<'_> {
             let mut sums = [[[dot.splat(0); 2]; ROWS]; GROUPS];
             // SAFETY: the caller says that each pixel's patch lies in the input: `taps` runs, `tap` apart, of `depth` values,
             // read four at a time (`depth` is a multiple of four); that `weights` holds four values of a panel for each such
-            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier and bias. From
+            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and the shortcut's scales. From
             // `channel` on, two vectors are left of a panel.
             unsafe {
                 // A place, since a pointer must not go beyond the last panel.
@@ -158,7 +159,7 @@ impl Strip<'_> {
                     for group in 0..GROUPS {
                         for row in 0..ROWS {
                             let to = lines[group].to + row * width + lane;
-                            let beside = self.shortcut.map(|(s, scale)| (s.as_ptr().add(to), scale));
+                            let beside = self.shortcut.map(|(s, scales)| (s.as_ptr().add(to), scales.as_ptr().add(lane)));
                             dot.finish(done[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
                         }
                     }
