@@ -297,10 +297,13 @@ fn steps_that_cannot_be_are_refused() {
         });
         Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::F32).err().expect("refused").to_string()
     };
-    assert!(refused(|int8| int8["steps"][0][7] = 0.0.into()).contains("int8.steps: 0 is not above 0"));
-    assert!(refused(|int8| int8["steps"][0][7] = (-1.0).into()).contains("int8.steps"));
-    assert!(refused(|int8| int8["steps"][0].as_array_mut().unwrap().truncate(19)).contains("1 times 20 numbers"));
-    assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains("1 times 20 numbers"));
+    let wanted = "int8.steps: 1 times 20 maps and 4800 channels are needed, all above 0";
+    assert!(refused(|int8| int8["steps"][0]["maps"][7] = 0.0.into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["maps"][7] = (-1.0).into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["maps"].as_array_mut().unwrap().truncate(19)).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["channels"] = "AAAA".into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["channels"] = "no base64!".into()).contains("channels"));
+    assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains(wanted));
     assert!(refused(|int8| int8["single"] = 8.into()).contains("int8.single"));
     assert!(refused(|int8| int8["agreement"] = 1.5.into()).contains("within 0 to 1"));
     assert!(refused(|int8| int8["more"] = 1.into()).contains("more"));

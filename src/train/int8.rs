@@ -40,7 +40,7 @@ pub fn int8(
 
     let mut ranges = Vec::new();
     study.each("int8: ranges", |_, squares| Ok(single.watch(squares, &mut ranges)?))?;
-    let steps: Vec<Vec<f32>> = ranges.iter().map(Ranges::steps).collect();
+    let steps: Vec<_> = ranges.iter().map(Ranges::steps).collect();
     let wanted = study.seen("int8: single precision", &single)?;
     let mut best: Option<Int8> = None;
     for single in SINGLE {
@@ -56,7 +56,6 @@ pub fn int8(
             ..unmeasured
         };
         let holds = int8.holds();
-        eprintln!("EXP single {} agreement {:.4} auc {:?} {:?} apart {:?}", int8.single, int8.agreement, int8.auc_f32, int8.auc_int8, found.apart(&wanted));
         if best.as_ref().is_none_or(|best| holds || int8.agreement > best.agreement) {
             best = Some(int8);
         }
@@ -69,7 +68,6 @@ pub fn int8(
 
 /// What a classifier makes of all images.
 struct Views {
-    rows: Vec<Vec<f32>>,
     /// Region and verdict of each image and turn.
     called: Vec<(Option<Region>, Kind)>,
     /// Of the images as they are.
@@ -77,10 +75,6 @@ struct Views {
 }
 
 impl Views {
-    fn apart(&self, other: &Views) -> (f32, f32) {
-        let d: Vec<f32> = self.rows.iter().flatten().zip(other.rows.iter().flatten()).map(|(a, b)| (a - b).abs()).collect();
-        (d.iter().copied().fold(0.0, f32::max), (d.iter().map(|v| v * v).sum::<f32>() / d.len() as f32).sqrt())
-    }
     fn agreement(&self, other: &Views) -> f64 {
         let same = self.called.iter().zip(&other.called).filter(|(a, b)| a == b).count();
         same as f64 / self.called.len().max(1) as f64
@@ -122,12 +116,10 @@ impl Study<'_> {
     fn seen(&self, stage: &str, classifier: &Classifier) -> Result<Views, TrainError> {
         let Card { heads, regions, input, .. } = self.card;
         let (mut all, mut outputs) = (Vec::new(), Vec::new());
-        let mut kept = Vec::new();
         self.each(stage, |part, squares| {
             for turn in 0..TURNS {
                 let turned: Vec<Vec<f32>> = squares.iter().map(|s| view(s, input.size, TURNS, turn)).collect();
                 let rows = classifier.usual_logits(&turned)?;
-                kept.extend(rows.iter().cloned());
                 all.extend(rows.iter().map(|row| judge::called(&judge::scores(row, heads), regions)));
                 if turn == 0 {
                     outputs.extend(part.iter().zip(rows).map(output));
@@ -136,7 +128,7 @@ impl Study<'_> {
             Ok(())
         })?;
         let auc = judge::report(&judge::judged(&outputs, heads, regions), regions).mean_auc;
-        Ok(Views { rows: kept, called: all, auc })
+        Ok(Views { called: all, auc })
     }
 }
 

@@ -169,8 +169,14 @@ mod tests {
             let (high, wide) = (height.div_ceil(stride), width.div_ceil(stride));
             let maps = bytes(images * height * width * from, 1);
             let beside = bytes(images * high * wide * to, 2);
+            // Each channel has a step of its own.
+            let steps = |step: f32, count| (0..count).map(|i| step * (1.0 + 0.01 * (i % 7) as f32)).collect::<Vec<_>>();
+            let (input, output) = (steps(0.01, from), steps(0.015, to));
             for (shortcut, zero) in [(None, 128), (None, 0), (Some((0.02, 0)), 0), (Some((0.03, 128)), 0)] {
-                let layer = Direct::new(&conv, Steps { input: 0.01, output: 0.015, zero, shortcut }).unwrap();
+                let added = shortcut.map(|(step, zero)| (steps(step, to), zero));
+                let given = added.as_ref().map(|(steps, zero)| (&steps[..], *zero));
+                let layer =
+                    Direct::new(&conv, Steps { input: &input, output: &output, zero, shortcut: given }).unwrap();
                 let wanted = wanted(&layer, &maps, shape, shortcut.map(|_| &beside[..]));
                 let spread = wanted.iter().max().unwrap() - wanted.iter().min().unwrap();
                 assert!(spread > 50, "the bytes say nothing: {spread}");

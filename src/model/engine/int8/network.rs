@@ -1,7 +1,8 @@
 //! The network in whole numbers: the stem and as many blocks as the card says in single precision, the others here.
 
-use super::{CHANNELS, STEPS};
 use super::layer::{Direct, Steps};
+use super::range::MapSteps;
+use super::{CHANNELS, STEPS};
 use crate::model::ModelError;
 use crate::model::cam::{ActivationMap, activation_maps};
 use crate::model::engine::isa::Isa;
@@ -34,16 +35,14 @@ pub struct WholeNetwork {
 }
 
 impl WholeNetwork {
-    /// Quantises a network for maps of these steps (one for each of [`CHANNELS`] of each map, greater than 0); its first `single` blocks stay in
+    /// Quantises a network for maps of these steps; its first `single` blocks stay in
     /// single precision.
     ///
     /// # Errors
     /// Another number of steps; no block is left; candle's.
-    pub fn new(folded: &Folded, steps: &[f32], single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
-        if steps.len() != STEPS || single >= BLOCKS.len() {
-            return Err(ModelError::Steps { found: steps.len(), wanted: STEPS });
-        }
-        let mut rest = steps;
+    pub fn new(folded: &Folded, steps: &MapSteps, single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
+        let steps = steps.all().filter(|_| single < BLOCKS.len()).ok_or(ModelError::Steps { wanted: STEPS })?;
+        let mut rest = &steps[..];
         let mut counts = CHANNELS.into_iter();
         let mut next = || {
             let (map, others) = rest.split_at(counts.next().unwrap_or(0));
@@ -74,7 +73,13 @@ impl WholeNetwork {
             head_weight: folded.head_weight.broadcast_mul(&Tensor::new(input, &Device::Cpu)?.unsqueeze(1)?)?,
             head_bias: folded.head_bias.clone(),
         };
-        Ok(WholeNetwork { front: Network::with(&front, isa)?, steps: behind.to_vec(), first: single, blocks, spaces: Spaces::default() })
+        Ok(WholeNetwork {
+            front: Network::with(&front, isa)?,
+            steps: behind.to_vec(),
+            first: single,
+            blocks,
+            spaces: Spaces::default(),
+        })
     }
 
     /// The logits of each image, a grey square of side `size`.

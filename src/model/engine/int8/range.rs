@@ -5,6 +5,9 @@ use crate::model::ModelError;
 use crate::model::engine::Network;
 use crate::model::engine::maps::Padded;
 use crate::model::weights::BLOCKS;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 
 /// Bits of a number of single precision that tell its bin: the exponent and five of the fraction, 2 to 3 % wide.
 const SHIFT: u32 = 18;
@@ -14,6 +17,68 @@ const LEAST: usize = (127 - 20) << 5;
 const BINS: usize = 32 << 5;
 /// How many steps are tried, each a hundredth smaller than the one before: down to a twentieth.
 const TRIES: i32 = 300;
+
+/// A channel's step is so many parts of an octave above or below its map's: 2 %.
+const PARTS: i32 = 32;
+
+/// What a byte stands for: in each of [`MAPS`], and in each channel of them.
+///
+/// A channel of small values loses most of its bits to the step of a map with large ones. With steps of its own it keeps them, and
+/// nothing is slower: what comes out of a convolution is scaled by channel anyway, and the weights that read the channel take its
+/// step in. Those weights then differ more among themselves, and are rounded in one scale: so the step is the geometric mean of
+/// what is best for the channel and for the map (Xiao et al. 2023, "SmoothQuant", ICML, divide the burden in the same way).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapSteps {
+    /// Of the maps, above 0.
+    pub maps: Vec<f32>,
+    /// By how many 32nds of an octave each channel's step is above (or below) that of its map: bytes in base64.
+    #[serde(with = "base64_bytes")]
+    pub channels: Vec<i8>,
+}
+
+impl MapSteps {
+    /// The step of each channel; `None` unless there are as many maps and channels as there should be, and all above 0.
+    pub fn all(&self) -> Option<Vec<f32>> {
+        if self.maps.len() != MAPS || self.channels.len() != STEPS {
+            return None;
+        }
+        let parts = parts();
+        let mut channels = self.channels.iter();
+        let mut all = Vec::with_capacity(STEPS);
+        for (map, count) in self.maps.iter().zip(CHANNELS) {
+            all.extend(channels.by_ref().take(count).map(|c| {
+                let (octave, part) = (i32::from(*c).div_euclid(PARTS), i32::from(*c).rem_euclid(PARTS));
+                (f64::from(*map) * parts[part as usize] * 2.0f64.powi(octave)) as f32
+            }));
+        }
+        all.iter().all(|step| step.is_finite() && *step > 0.0).then_some(all)
+    }
+}
+
+/// The powers of the 32nd root of 2, by square roots and products: these are the same on every CPU.
+fn parts() -> [f64; PARTS as usize] {
+    let root = (0..PARTS.ilog2()).fold(2.0f64, |root, _| root.sqrt());
+    let mut power = 1.0;
+    std::array::from_fn(|_| {
+        let next = power * root;
+        std::mem::replace(&mut power, next)
+    })
+}
+
+/// Signed bytes as text.
+mod base64_bytes {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(bytes: &[i8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes.iter().map(|b| b.cast_unsigned()).collect::<Vec<u8>>()))
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<i8>, D::Error> {
+        let bytes = STANDARD.decode(String::deserialize(from)?).map_err(serde::de::Error::custom)?;
+        Ok(bytes.into_iter().map(u8::cast_signed).collect())
+    }
+}
 
 /// How often the values of each channel of each of [`MAPS`] lie in each bin, by size alone, over images. Values of 0 are not
 /// counted: there are many behind a ReLU.
@@ -49,26 +114,25 @@ impl Ranges {
         }
     }
 
-    /// What a byte is to stand for in each channel of each map.
-    pub fn steps(&self) -> Vec<f32> {
+    /// What a byte is to stand for.
+    pub fn steps(&self) -> MapSteps {
         let signed = signed();
-        let mut channels = self.0.chunks_exact(BINS);
-        let mut steps = Vec::with_capacity(STEPS);
-        let alpha: f32 = std::env::var("RR_ALPHA").ok().and_then(|v| v.parse().ok()).unwrap_or(0.5);
-        let alpha_in: f32 = std::env::var("RR_ALPHA_IN").ok().and_then(|v| v.parse().ok()).unwrap_or(alpha);
+        let mut histograms = self.0.chunks_exact(BINS);
+        let (mut maps, mut channels) = (Vec::with_capacity(MAPS), Vec::with_capacity(STEPS));
         for (map, count) in CHANNELS.into_iter().enumerate() {
             let most = if signed.contains(&map) { 127.0 } else { 255.0 };
-            let channels: Vec<&[u32]> = channels.by_ref().take(count).collect();
-            let all: Vec<u64> = (0..BINS).map(|bin| channels.iter().map(|c| u64::from(c[bin])).sum()).collect();
-            let whole = step(&all, most).unwrap_or(1.0);
-            let inner = map == 1 || (map > 1 && { let m = map - 1; let mut at = 0; let mut is = false; for b in BLOCKS { if m == at { is = true; } at += 2 + usize::from(b.from != b.to); } is });
-            let alpha = if inner { alpha_in } else { alpha };
-            steps.extend(channels.into_iter().map(|c| {
-                let counts: Vec<u64> = c.iter().map(|n| u64::from(*n)).collect();
-                step(&counts, most).map_or(whole, |own| whole.powf(1.0 - alpha) * own.powf(alpha))
+            let of_map: Vec<&[u32]> = histograms.by_ref().take(count).collect();
+            let together: Vec<u64> = (0..BINS).map(|bin| of_map.iter().map(|c| u64::from(c[bin])).sum()).collect();
+            let whole = step(&together, most).unwrap_or(1.0);
+            channels.extend(of_map.into_iter().map(|counts| {
+                let counts: Vec<u64> = counts.iter().map(|n| u64::from(*n)).collect();
+                // Half the way, as logarithms go.
+                let octaves = step(&counts, most).map_or(0.0, |own| (own / whole).log2() / 2.0);
+                (octaves * PARTS as f32).round() as i8
             }));
+            maps.push(whole);
         }
-        steps
+        MapSteps { maps, channels }
     }
 }
 
@@ -109,3 +173,77 @@ fn signed() -> Vec<usize> {
     found
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counts of values.
+    fn counts(values: &[f32]) -> Vec<u64> {
+        let mut counts = vec![0; BINS];
+        values.iter().filter(|v| **v != 0.0).for_each(|v| counts[bin(*v)] += 1);
+        counts
+    }
+
+    #[test]
+    fn the_step_reaches_all_values_unless_few_are_far_beyond_the_others() {
+        let mut values: Vec<f32> = (1..=1000).map(|i| i as f32 * if i % 2 == 0 { 0.51 } else { -0.51 }).collect();
+        values.extend([0.0; 50]);
+        let found = step(&counts(&values), 255.0).unwrap();
+        assert!((1.95..2.05).contains(&found), "{found}");
+        // To reach one value ten times as large would cost all others their last bits.
+        values.extend([510.0; 100_000]);
+        values.push(5100.0);
+        // The least of (5100 - 255 s)² + 101000 s² / 12.
+        let found = step(&counts(&values), 255.0).unwrap();
+        assert!((17.0..18.5).contains(&found), "{found}");
+        assert_eq!(step(&counts(&[]), 255.0), None);
+        // What is too small or too large for a bin is in the first or the last.
+        assert!(step(&counts(&[1e-30, 1e30]), 255.0).is_some());
+    }
+
+    #[test]
+    fn there_are_as_many_maps_and_channels_as_blocks_give() {
+        assert_eq!(MAPS, 1 + 2 * BLOCKS.len() + signed().len());
+        assert_eq!(signed(), [6, 11, 16]);
+        let mut channels = vec![BLOCKS[0].from];
+        for block in BLOCKS {
+            channels.extend(vec![block.to; if block.from == block.to { 2 } else { 3 }]);
+        }
+        assert_eq!(channels, CHANNELS);
+        assert_eq!(CHANNELS.iter().sum::<usize>(), STEPS);
+        let steps = Ranges::default().steps();
+        assert_eq!(steps.all().unwrap(), [1.0; STEPS], "maps of zeros have any step");
+    }
+
+    #[test]
+    fn a_channel_of_small_values_has_a_step_half_the_way_to_its_own() {
+        let mut maps = Padded::zeros(1, 4, 4, 64);
+        // Channel 5 up to a sixty-fourth of the others.
+        let values = (0..16 * 64).map(|i| if i % 64 == 5 { 0.25 } else { 16.0 } * (1 + i / 64) as f32);
+        maps.fill(&values.collect::<Vec<f32>>());
+        let mut ranges = Ranges::default();
+        ranges.count(0, &maps);
+        let all = ranges.steps().all().unwrap();
+        assert!((all[5] / all[4] - 0.125).abs() < 0.01, "{} {}", all[5], all[4]);
+        assert!((all[4] - 256.0 / 255.0).abs() < 0.05, "{}", all[4]);
+    }
+
+    #[test]
+    fn steps_come_back_from_text_and_what_is_no_step_is_none() {
+        let steps = MapSteps { maps: vec![0.5; MAPS], channels: (0..STEPS).map(|i| (i % 256) as u8 as i8).collect() };
+        let text = serde_json::to_string(&steps).unwrap();
+        assert_eq!(serde_json::from_str::<MapSteps>(&text).unwrap(), steps);
+        assert!(serde_json::from_str::<MapSteps>(&text.replace("\"channels\":\"", "\"channels\":\"!")).is_err());
+        let all = steps.all().unwrap();
+        assert_eq!((all[0], all[32], all[64 + 224 - 64]), (0.5, 1.0, 0.25), "an octave up, one down");
+        let with = |change: fn(&mut MapSteps)| {
+            let mut steps = steps.clone();
+            change(&mut steps);
+            steps.all()
+        };
+        assert_eq!(with(|s| s.maps[3] = 0.0), None);
+        assert_eq!(with(|s| s.maps[3] = f32::NAN), None);
+        assert_eq!(with(|s| s.maps.truncate(19)), None);
+        assert_eq!(with(|s| s.channels.truncate(4799)), None);
+    }
+}

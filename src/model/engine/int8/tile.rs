@@ -121,8 +121,8 @@ impl Strip<'_> {
             let mut sums = [[[dot.splat(0); 2]; ROWS]; GROUPS];
             // SAFETY: the caller says that each pixel's patch lies in the input: `taps` runs, `tap` apart, of `depth` values,
             // read four at a time (`depth` is a multiple of four); that `weights` holds four values of a panel for each such
-            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and the shortcut's scales. From
-            // `channel` on, two vectors are left of a panel.
+            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and what the
+            // shortcut is multiplied by. From `channel` on, two vectors are left of a panel.
             unsafe {
                 // A place, since a pointer must not go beyond the last panel.
                 let mut place = 4 * channel;
@@ -159,7 +159,8 @@ impl Strip<'_> {
                     for group in 0..GROUPS {
                         for row in 0..ROWS {
                             let to = lines[group].to + row * width + lane;
-                            let beside = self.shortcut.map(|(s, scales)| (s.as_ptr().add(to), scales.as_ptr().add(lane)));
+                            let beside =
+                                self.shortcut.map(|(s, scales)| (s.as_ptr().add(to), scales.as_ptr().add(lane)));
                             dot.finish(done[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
                         }
                     }
@@ -203,8 +204,9 @@ mod tests {
                 let bias: Vec<f32> = (0..PANEL).map(|_| f32::from(byte())).collect();
                 let beside: Vec<u8> = (0..2 * count * width).map(|_| byte()).collect();
                 let filter = Filter { weights: &weights, multiplier: &multiplier, bias: &bias, taps, tap, depth };
+                let scales: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 5e-3).collect();
                 for (lines, shortcut) in
-                    [(1, None), (2, None), (1, Some((&beside[..], 0.37f32))), (2, Some((&beside, 1.2)))]
+                    [1, 2].into_iter().flat_map(|n| [(n, None), (n, Some((&beside[..], &scales[..])))])
                 {
                     for isa in instructions() {
                         let mut output = vec![7u8; lines * count * width];
@@ -230,7 +232,7 @@ mod tests {
                                 };
                                 let sum: i32 = (0..taps * depth).map(product).sum();
                                 let v = sum as f32 * multiplier[c] + bias[c];
-                                let v = shortcut.map_or(v, |(s, scale)| v + f32::from(s[at]) * scale);
+                                let v = shortcut.map_or(v, |(s, scales)| v + f32::from(s[at]) * scales[c]);
                                 v.round_ties_even().clamp(0.0, 255.0) as u8
                             } else {
                                 7
