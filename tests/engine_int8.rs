@@ -22,7 +22,7 @@ fn random(seed: u64, heads: usize) -> Folded {
 fn steps(folded: &Folded, images: &[Vec<f32>], size: usize) -> MapSteps {
     let mut ranges = Ranges::default();
     ranges.watch(&Network::with(folded, Isa::best()).unwrap(), images, size).unwrap();
-    ranges.steps()
+    ranges.steps(0.5)
 }
 
 /// The greatest difference, and the root of the mean square.
@@ -121,7 +121,7 @@ fn the_mean_of_an_activation_map_and_the_bias_are_the_logit() {
 fn what_does_not_fit_is_an_error() {
     let folded = random(10, 2);
     let isa = Isa::portable();
-    let steps = Ranges::default().steps();
+    let steps = Ranges::default().steps(0.5);
     let short = MapSteps { channels: steps.channels[1..].to_vec(), ..steps.clone() };
     assert!(WholeNetwork::new(&folded, &short, 0, isa).is_err());
     assert!(WholeNetwork::new(&folded, &steps, 8, isa).is_err(), "no block is left");

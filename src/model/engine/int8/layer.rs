@@ -8,12 +8,21 @@ use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
 use crate::model::weights::Conv;
 
-/// What a byte of each channel of the maps around a convolution stands for.
+/// The bytes of a map, channel by channel.
 #[derive(Clone, Copy, Debug)]
-pub struct Steps<'a> {
-    /// Of the input.
-    pub input: &'a [f32],
-    /// Of the output.
+pub struct Bytes<'a> {
+    /// What one stands for.
+    pub steps: &'a [f32],
+    /// Their mean over images.
+    pub means: &'a [f32],
+}
+
+/// The maps around a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// The input.
+    pub input: Bytes<'a>,
+    /// What a byte of each channel of the output stands for.
     pub output: &'a [f32],
     /// The output's byte for 0: 0, or 128 without a ReLU.
     pub zero: u8,
@@ -42,27 +51,36 @@ impl Direct {
     ///
     /// # Errors
     /// Candle's.
-    pub fn new(conv: &Conv, steps: Steps) -> Result<Direct, ModelError> {
+    pub fn new(conv: &Conv, around: Around) -> Result<Direct, ModelError> {
         let mut rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
         // Weights of an input that is counted in smaller steps are smaller.
-        for (row, step) in rows.chunks_exact_mut(conv.to).zip(steps.input.iter().cycle()) {
+        for (row, step) in rows.chunks_exact_mut(conv.to).zip(around.input.steps.iter().cycle()) {
             row.iter_mut().for_each(|weight| *weight *= step);
         }
         let kernels = quantise(&rows, conv.from, conv.to);
-        let zero = steps.shortcut.map_or(0, |(_, zero)| zero);
-        let shortcut: Vec<f32> = match steps.shortcut {
-            Some((steps_of, _)) => steps_of.iter().zip(steps.output).map(|(step, output)| step / output).collect(),
+        // What rounding the weights adds in the mean goes with the bias (Nagel et al. 2019, "Data-Free Quantization", ICCV).
+        let mut added = vec![0.0f64; conv.to];
+        for (r, row) in rows.chunks_exact(conv.to).enumerate() {
+            let mean = around.input.means[r % conv.from];
+            for (c, weight) in row.iter().enumerate() {
+                added[c] += f64::from((kernels.value(r, c) - weight) * mean);
+            }
+        }
+        let biases = conv.bias.iter().zip(added).map(|(bias, added)| bias - added as f32);
+        let zero = around.shortcut.map_or(0, |(_, zero)| zero);
+        let shortcut: Vec<f32> = match around.shortcut {
+            Some((steps, _)) => steps.iter().zip(around.output).map(|(step, output)| step / output).collect(),
             None => vec![0.0; conv.to],
         };
         // The zeros of output and shortcut are whole numbers of their steps: they go with the bias.
-        let moved = |shortcut: f32| f32::from(steps.zero) - f32::from(zero) * shortcut;
+        let moved = |shortcut: f32| f32::from(around.zero) - f32::from(zero) * shortcut;
         Ok(Direct {
             kernel: conv.kernel,
             stride: conv.stride,
             from: conv.from,
             to: conv.to,
-            multiplier: kernels.scales.iter().zip(steps.output).map(|(scale, output)| scale / output).collect(),
-            bias: conv.bias.iter().zip(steps.output).zip(&shortcut).map(|((b, o), s)| b / o + moved(*s)).collect(),
+            multiplier: kernels.scales.iter().zip(around.output).map(|(scale, output)| scale / output).collect(),
+            bias: biases.zip(around.output).zip(&shortcut).map(|((b, o), s)| b / o + moved(*s)).collect(),
             kernels,
             shortcut,
         })
@@ -171,12 +189,12 @@ mod tests {
             let beside = bytes(images * high * wide * to, 2);
             // Each channel has a step of its own.
             let steps = |step: f32, count| (0..count).map(|i| step * (1.0 + 0.01 * (i % 7) as f32)).collect::<Vec<_>>();
-            let (input, output) = (steps(0.01, from), steps(0.015, to));
+            let (input, output, means) = (steps(0.01, from), steps(0.015, to), steps(20.0, from));
             for (shortcut, zero) in [(None, 128), (None, 0), (Some((0.02, 0)), 0), (Some((0.03, 128)), 0)] {
                 let added = shortcut.map(|(step, zero)| (steps(step, to), zero));
                 let given = added.as_ref().map(|(steps, zero)| (&steps[..], *zero));
-                let layer =
-                    Direct::new(&conv, Steps { input: &input, output: &output, zero, shortcut: given }).unwrap();
+                let input = Bytes { steps: &input, means: &means };
+                let layer = Direct::new(&conv, Around { input, output: &output, zero, shortcut: given }).unwrap();
                 let wanted = wanted(&layer, &maps, shape, shortcut.map(|_| &beside[..]));
                 let spread = wanted.iter().max().unwrap() - wanted.iter().min().unwrap();
                 assert!(spread > 50, "the bytes say nothing: {spread}");

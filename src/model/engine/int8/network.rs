@@ -1,6 +1,6 @@
 //! The network in whole numbers: the stem and as many blocks as the card says in single precision, the others here.
 
-use super::layer::{Direct, Steps};
+use super::layer::{Around, Bytes, Direct};
 use super::range::MapSteps;
 use super::{CHANNELS, STEPS};
 use crate::model::ModelError;
@@ -42,35 +42,36 @@ impl WholeNetwork {
     /// Another number of steps; no block is left; candle's.
     pub fn new(folded: &Folded, steps: &MapSteps, single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
         let steps = steps.all().filter(|_| single < BLOCKS.len()).ok_or(ModelError::Steps { wanted: STEPS })?;
-        let mut rest = &steps[..];
+        let mut rest = (&steps.steps[..], &steps.means[..]);
         let mut counts = CHANNELS.into_iter();
         let mut next = || {
-            let (map, others) = rest.split_at(counts.next().unwrap_or(0));
-            rest = others;
-            map
+            let count = counts.next().unwrap_or(0);
+            let ((steps, others), (means, other_means)) = (rest.0.split_at(count), rest.1.split_at(count));
+            rest = (others, other_means);
+            Bytes { steps, means }
         };
         let (mut input, mut behind) = (next(), &[][..]);
         let mut blocks = Vec::with_capacity(BLOCKS.len());
         for (index, block) in folded.blocks.iter().enumerate() {
             if index == single {
-                behind = input;
+                behind = input.steps;
             }
             let inner = next();
             let beside = block.beside.as_ref().map(|conv| (conv, next()));
             let output = next();
-            let shortcut = Some(beside.map_or((input, 0), |(_, steps)| (steps, MIDDLE)));
-            let plain = |input, output, zero| Steps { input, output, zero, shortcut: None };
+            let shortcut = Some(beside.map_or((input.steps, 0), |(_, bytes)| (bytes.steps, MIDDLE)));
+            let plain = |input, output, zero| Around { input, output, zero, shortcut: None };
             blocks.push(Block {
-                conv1: Direct::new(&block.conv1, plain(input, inner, 0))?,
-                conv2: Direct::new(&block.conv2, Steps { input: inner, output, zero: 0, shortcut })?,
-                beside: beside.map(|(conv, steps)| Direct::new(conv, plain(input, steps, MIDDLE))).transpose()?,
+                conv1: Direct::new(&block.conv1, plain(input, inner.steps, 0))?,
+                conv2: Direct::new(&block.conv2, Around { input: inner, output: output.steps, zero: 0, shortcut })?,
+                beside: beside.map(|(conv, bytes)| Direct::new(conv, plain(input, bytes.steps, MIDDLE))).transpose()?,
             });
             input = output;
         }
         let front = Folded {
             stem: folded.stem.clone(),
             blocks: folded.blocks[..single].to_vec(),
-            head_weight: folded.head_weight.broadcast_mul(&Tensor::new(input, &Device::Cpu)?.unsqueeze(1)?)?,
+            head_weight: folded.head_weight.broadcast_mul(&Tensor::new(input.steps, &Device::Cpu)?.unsqueeze(1)?)?,
             head_bias: folded.head_bias.clone(),
         };
         Ok(WholeNetwork {

@@ -20,13 +20,15 @@ const TRIES: i32 = 300;
 
 /// A channel's step is so many parts of an octave above or below its map's: 2 %.
 const PARTS: i32 = 32;
+/// A channel's mean is so many parts of an octave above or below its step: 9 %.
+const MEAN_PARTS: i32 = 8;
 
 /// What a byte stands for: in each of [`MAPS`], and in each channel of them.
 ///
 /// A channel of small values loses most of its bits to the step of a map with large ones. With steps of its own it keeps them, and
 /// nothing is slower: what comes out of a convolution is scaled by channel anyway, and the weights that read the channel take its
-/// step in. Those weights then differ more among themselves, and are rounded in one scale: so the step is the geometric mean of
-/// what is best for the channel and for the map (Xiao et al. 2023, "SmoothQuant", ICML, divide the burden in the same way).
+/// step in. Those weights then differ more among themselves, and are rounded in one scale: so the step lies between what is best
+/// for the channel and for the map (Xiao et al. 2023, "SmoothQuant", ICML, divide the burden in the same way).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapSteps {
@@ -35,24 +37,36 @@ pub struct MapSteps {
     /// By how many 32nds of an octave each channel's step is above (or below) that of its map: bytes in base64.
     #[serde(with = "base64_bytes")]
     pub channels: Vec<i8>,
+    /// By how many eighths of an octave the mean of each channel's values is above (or below) its step: bytes in base64. -128: it is 0.
+    #[serde(with = "base64_bytes")]
+    pub means: Vec<i8>,
+}
+
+/// [`MapSteps`], channel by channel, map after map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channels {
+    /// What a byte stands for.
+    pub steps: Vec<f32>,
+    /// The mean byte.
+    pub means: Vec<f32>,
 }
 
 impl MapSteps {
-    /// The step of each channel; `None` unless there are as many maps and channels as there should be, and all above 0.
-    pub fn all(&self) -> Option<Vec<f32>> {
-        if self.maps.len() != MAPS || self.channels.len() != STEPS {
+    /// Channel by channel; `None` unless there are as many maps and channels as there should be, and all steps above 0.
+    pub fn all(&self) -> Option<Channels> {
+        if self.maps.len() != MAPS || self.channels.len() != STEPS || self.means.len() != STEPS {
             return None;
         }
         let parts = parts();
+        let power = |part: i32| parts[part.rem_euclid(PARTS) as usize] * 2.0f64.powi(part.div_euclid(PARTS));
         let mut channels = self.channels.iter();
-        let mut all = Vec::with_capacity(STEPS);
+        let mut steps = Vec::with_capacity(STEPS);
         for (map, count) in self.maps.iter().zip(CHANNELS) {
-            all.extend(channels.by_ref().take(count).map(|c| {
-                let (octave, part) = (i32::from(*c).div_euclid(PARTS), i32::from(*c).rem_euclid(PARTS));
-                (f64::from(*map) * parts[part as usize] * 2.0f64.powi(octave)) as f32
-            }));
+            steps.extend(channels.by_ref().take(count).map(|c| (f64::from(*map) * power((*c).into())) as f32));
         }
-        all.iter().all(|step| step.is_finite() && *step > 0.0).then_some(all)
+        let mean = |m: &i8| if *m == i8::MIN { 0.0 } else { power(i32::from(*m) * PARTS / MEAN_PARTS) as f32 };
+        let means = self.means.iter().map(mean).collect();
+        steps.iter().all(|step| step.is_finite() && *step > 0.0).then_some(Channels { steps, means })
     }
 }
 
@@ -83,11 +97,15 @@ mod base64_bytes {
 /// How often the values of each channel of each of [`MAPS`] lie in each bin, by size alone, over images. Values of 0 are not
 /// counted: there are many behind a ReLU.
 #[derive(Clone, Debug)]
-pub struct Ranges(Vec<u32>);
+pub struct Ranges {
+    bins: Vec<u32>,
+    /// Of each map, in all images.
+    pixels: [u64; MAPS],
+}
 
 impl Default for Ranges {
     fn default() -> Ranges {
-        Ranges(vec![0; STEPS * BINS])
+        Ranges { bins: vec![0; STEPS * BINS], pixels: [0; MAPS] }
     }
 }
 
@@ -98,7 +116,8 @@ impl Ranges {
     /// An image of another size.
     pub fn watch(&mut self, network: &Network, inputs: &[Vec<f32>], size: usize) -> Result<(), ModelError> {
         for part in network.watched(inputs, size)? {
-            self.0.iter_mut().zip(&part.0).for_each(|(all, part)| *all += part);
+            self.bins.iter_mut().zip(&part.bins).for_each(|(all, part)| *all += part);
+            self.pixels.iter_mut().zip(&part.pixels).for_each(|(all, part)| *all += part);
         }
         Ok(())
     }
@@ -106,7 +125,8 @@ impl Ranges {
     /// Counts one of the maps.
     pub(in crate::model::engine) fn count(&mut self, map: usize, maps: &Padded) {
         let first = CHANNELS[..map].iter().sum::<usize>() * BINS;
-        let bins = &mut self.0[first..][..CHANNELS[map] * BINS];
+        self.pixels[map] += (maps.images() * maps.height * maps.width) as u64;
+        let bins = &mut self.bins[first..][..CHANNELS[map] * BINS];
         for pixel in (0..maps.images()).flat_map(|i| maps.image(i)).flat_map(|row| row.chunks_exact(maps.channels)) {
             for (bins, value) in bins.chunks_exact_mut(BINS).zip(pixel).filter(|(_, value)| **value != 0.0) {
                 bins[bin(*value)] += 1;
@@ -114,25 +134,30 @@ impl Ranges {
         }
     }
 
-    /// What a byte is to stand for.
-    pub fn steps(&self) -> MapSteps {
+    /// What a byte is to stand for; `share`, 0 to 1: how far, as logarithms go, a channel's step is from its map's to its own.
+    pub fn steps(&self, share: f32) -> MapSteps {
         let signed = signed();
-        let mut histograms = self.0.chunks_exact(BINS);
-        let (mut maps, mut channels) = (Vec::with_capacity(MAPS), Vec::with_capacity(STEPS));
+        let mut histograms = self.bins.chunks_exact(BINS);
+        let mut maps = Vec::with_capacity(MAPS);
+        let (mut channels, mut means) = (Vec::with_capacity(STEPS), Vec::with_capacity(STEPS));
         for (map, count) in CHANNELS.into_iter().enumerate() {
             let most = if signed.contains(&map) { 127.0 } else { 255.0 };
             let of_map: Vec<&[u32]> = histograms.by_ref().take(count).collect();
             let together: Vec<u64> = (0..BINS).map(|bin| of_map.iter().map(|c| u64::from(c[bin])).sum()).collect();
             let whole = step(&together, most).unwrap_or(1.0);
-            channels.extend(of_map.into_iter().map(|counts| {
+            for counts in of_map {
                 let counts: Vec<u64> = counts.iter().map(|n| u64::from(*n)).collect();
-                // Half the way, as logarithms go.
-                let octaves = step(&counts, most).map_or(0.0, |own| (own / whole).log2() / 2.0);
-                (octaves * PARTS as f32).round() as i8
-            }));
+                let octaves = step(&counts, most).map_or(0.0, |own| (own / whole).log2() * share);
+                let parts = (octaves * PARTS as f32).round() as i8;
+                channels.push(parts);
+                // Of maps without a ReLU nobody asks for it.
+                let step = whole * (f32::from(parts) / PARTS as f32).exp2();
+                let mean = mean(&counts, self.pixels[map]) / f64::from(step);
+                means.push((mean.log2() * f64::from(MEAN_PARTS)).round() as i8);
+            }
             maps.push(whole);
         }
-        MapSteps { maps, channels }
+        MapSteps { maps, channels, means }
     }
 }
 
@@ -140,10 +165,20 @@ fn bin(value: f32) -> usize {
     ((value.abs().to_bits() >> SHIFT) as usize).clamp(LEAST, LEAST + BINS - 1) - LEAST
 }
 
+/// The middle of a bin, or its end.
+fn value(bin: usize, of: u32) -> f64 {
+    f64::from(f32::from_bits((((bin + LEAST) as u32) << SHIFT) + of))
+}
+
+/// The mean size of a channel's values in so many pixels; those that are 0 are not in the counts.
+fn mean(counts: &[u64], pixels: u64) -> f64 {
+    let sum: f64 = counts.iter().enumerate().map(|(bin, n)| *n as f64 * value(bin, 1 << (SHIFT - 1))).sum();
+    sum / pixels.max(1) as f64
+}
+
 /// The step with which bytes up to `most` of it come nearest to all values, by the squares of their errors: small steps cut off
 /// large values, large ones round coarsely. None where there are no values.
 fn step(counts: &[u64], most: f32) -> Option<f32> {
-    let value = |bin: usize, half: u32| f64::from(f32::from_bits((((bin + LEAST) as u32) << SHIFT) + half));
     let found = counts.iter().enumerate().filter(|(_, count)| **count > 0);
     let values: Vec<(f64, f64)> = found.map(|(bin, count)| (value(bin, 1 << (SHIFT - 1)), *count as f64)).collect();
     let greatest = counts.iter().rposition(|count| *count > 0).map(|bin| value(bin + 1, 0))?;
@@ -211,31 +246,42 @@ mod tests {
         }
         assert_eq!(channels, CHANNELS);
         assert_eq!(CHANNELS.iter().sum::<usize>(), STEPS);
-        let steps = Ranges::default().steps();
-        assert_eq!(steps.all().unwrap(), [1.0; STEPS], "maps of zeros have any step");
+        let steps = Ranges::default().steps(1.0);
+        assert_eq!(
+            steps.all().unwrap(),
+            Channels { steps: vec![1.0; STEPS], means: vec![0.0; STEPS] },
+            "any step does"
+        );
     }
 
     #[test]
-    fn a_channel_of_small_values_has_a_step_half_the_way_to_its_own() {
+    fn a_channel_of_small_values_has_a_step_part_of_the_way_to_its_own() {
         let mut maps = Padded::zeros(1, 4, 4, 64);
         // Channel 5 up to a sixty-fourth of the others.
         let values = (0..16 * 64).map(|i| if i % 64 == 5 { 0.25 } else { 16.0 } * (1 + i / 64) as f32);
         maps.fill(&values.collect::<Vec<f32>>());
         let mut ranges = Ranges::default();
         ranges.count(0, &maps);
-        let all = ranges.steps().all().unwrap();
-        assert!((all[5] / all[4] - 0.125).abs() < 0.01, "{} {}", all[5], all[4]);
-        assert!((all[4] - 256.0 / 255.0).abs() < 0.05, "{}", all[4]);
+        for (share, wanted) in [(0.0, 1.0), (0.5, 0.125), (1.0, 1.0 / 64.0)] {
+            let Channels { steps: all, means } = ranges.steps(share).all().unwrap();
+            // From 1 to 16 times the same, as often each.
+            let means = [(4, 8.5 * 16.0), (5, 8.5 * 0.25)].map(|(c, mean)| means[c] * all[c] / mean);
+            assert!(means.iter().all(|m| (m - 1.0f32).abs() < 0.06), "{means:?}");
+            assert!((all[5] / all[4] / wanted - 1.0f32).abs() < 0.05, "{share}: {} {}", all[5], all[4]);
+            assert!((all[4] - 256.0 / 255.0).abs() < 0.05, "{}", all[4]);
+        }
     }
 
     #[test]
     fn steps_come_back_from_text_and_what_is_no_step_is_none() {
-        let steps = MapSteps { maps: vec![0.5; MAPS], channels: (0..STEPS).map(|i| (i % 256) as u8 as i8).collect() };
+        let channels: Vec<i8> = (0..STEPS).map(|i| (i % 256) as u8 as i8).collect();
+        let steps = MapSteps { maps: vec![0.5; MAPS], means: channels.clone(), channels };
         let text = serde_json::to_string(&steps).unwrap();
         assert_eq!(serde_json::from_str::<MapSteps>(&text).unwrap(), steps);
         assert!(serde_json::from_str::<MapSteps>(&text.replace("\"channels\":\"", "\"channels\":\"!")).is_err());
         let all = steps.all().unwrap();
-        assert_eq!((all[0], all[32], all[64 + 224 - 64]), (0.5, 1.0, 0.25), "an octave up, one down");
+        assert_eq!([0, 32, 224].map(|c| all.steps[c]), [0.5, 1.0, 0.25], "an octave up, one down");
+        assert_eq!([0, 8, 248, 128].map(|c| all.means[c]), [1.0, 2.0, 0.5, 0.0]);
         let with = |change: fn(&mut MapSteps)| {
             let mut steps = steps.clone();
             change(&mut steps);
@@ -245,5 +291,6 @@ mod tests {
         assert_eq!(with(|s| s.maps[3] = f32::NAN), None);
         assert_eq!(with(|s| s.maps.truncate(19)), None);
         assert_eq!(with(|s| s.channels.truncate(4799)), None);
+        assert_eq!(with(|s| s.means.truncate(4799)), None);
     }
 }
