@@ -21,7 +21,7 @@ const TURNS: usize = 8;
 const SINGLE: [usize; 5] = [0, 1, 2, 3, 4];
 
 /// How far the steps of channels are from their map's to their own, in turn.
-const SHARES: [f32; 4] = [0.5, 0.25, 0.75, 0.0];
+const SHARES: [f32; 8] = [0.5, 0.25, 0.75, 0.375, 0.625, 0.125, 0.875, 0.0];
 
 /// Quantises the weights of `model` for whole numbers and compares its verdicts on the judged images with those of single
 /// precision, both taken as the daemon takes them. `card`: with the thresholds and the early stop that it is to have.
