@@ -6,8 +6,8 @@ mod network;
 use network::{inputs, random_weights};
 use radroute::model::card::Card;
 use radroute::model::engine::Network;
-use radroute::model::engine::int8::range::Ranges;
-use radroute::model::engine::int8::{MAPS, WholeNetwork};
+use radroute::model::engine::int8::WholeNetwork;
+use radroute::model::engine::int8::range::{MapSteps, Ranges};
 use radroute::model::engine::isa::Isa;
 use radroute::model::folded::Folded;
 use radroute::model::weights::Weights;
@@ -19,10 +19,10 @@ fn random(seed: u64, heads: usize) -> Folded {
     Folded::new(&Weights::from_tensors(Path::new("random"), random_weights(seed, heads)), heads).unwrap()
 }
 
-fn steps(folded: &Folded, images: &[Vec<f32>], size: usize) -> Vec<f32> {
+fn steps(folded: &Folded, images: &[Vec<f32>], size: usize) -> MapSteps {
     let mut ranges = Ranges::default();
     ranges.watch(&Network::with(folded, Isa::best()).unwrap(), images, size).unwrap();
-    ranges.steps()
+    ranges.steps(0.5)
 }
 
 /// The greatest difference, and the root of the mean square.
@@ -121,9 +121,11 @@ fn the_mean_of_an_activation_map_and_the_bias_are_the_logit() {
 fn what_does_not_fit_is_an_error() {
     let folded = random(10, 2);
     let isa = Isa::portable();
-    assert!(WholeNetwork::new(&folded, &[1.0; MAPS - 1], 0, isa).is_err());
-    assert!(WholeNetwork::new(&folded, &[1.0; MAPS], 8, isa).is_err(), "no block is left");
-    let whole = WholeNetwork::new(&folded, &[1.0; MAPS], 0, isa).unwrap();
+    let steps = Ranges::default().steps(0.5);
+    let short = MapSteps { channels: steps.channels[1..].to_vec(), ..steps.clone() };
+    assert!(WholeNetwork::new(&folded, &short, 0, isa).is_err());
+    assert!(WholeNetwork::new(&folded, &steps, 8, isa).is_err(), "no block is left");
+    let whole = WholeNetwork::new(&folded, &steps, 0, isa).unwrap();
     assert!(whole.logits(&[vec![0.0; 63]], 8).is_err());
     assert!(whole.logits(&[], 8).unwrap().is_empty());
 }

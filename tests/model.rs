@@ -8,7 +8,6 @@ use radroute::anatomy::Region;
 use radroute::config::{DeviceChoice, PrecisionChoice};
 use radroute::model::card::{Architecture, Card, Data, FORMAT, Head};
 use radroute::model::engine::Network;
-use radroute::model::engine::int8::range::Ranges;
 use radroute::model::engine::isa::Isa;
 use radroute::model::folded::Folded;
 use radroute::model::precision::{Int8, Precision};
@@ -235,7 +234,7 @@ fn int8(file: &Path, size: usize) -> Int8 {
     let mut ranges = Vec::new();
     let classifier = Classifier::load(file, DeviceChoice::Cpu, PrecisionChoice::F32).unwrap();
     classifier.watch(&inputs(40, 3, size), &mut ranges).unwrap();
-    let steps = ranges.iter().map(Ranges::steps).collect();
+    let steps = ranges.iter().map(|ranges| ranges.steps(0.5)).collect();
     Int8 { steps, single: 1, images: 200, agreement: 0.9975, auc_f32: Some(0.99), auc_int8: Some(0.989) }
 }
 
@@ -297,10 +296,14 @@ fn steps_that_cannot_be_are_refused() {
         });
         Classifier::load(&file, DeviceChoice::Cpu, PrecisionChoice::F32).err().expect("refused").to_string()
     };
-    assert!(refused(|int8| int8["steps"][0][7] = 0.0.into()).contains("int8.steps: 0 is not above 0"));
-    assert!(refused(|int8| int8["steps"][0][7] = (-1.0).into()).contains("int8.steps"));
-    assert!(refused(|int8| int8["steps"][0].as_array_mut().unwrap().truncate(19)).contains("1 times 20 numbers"));
-    assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains("1 times 20 numbers"));
+    let wanted = "int8.steps: 1 times 20 maps and 4800 channels are needed, all above 0";
+    assert!(refused(|int8| int8["steps"][0]["maps"][7] = 0.0.into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["maps"][7] = (-1.0).into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["maps"].as_array_mut().unwrap().truncate(19)).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["channels"] = "AAAA".into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["means"] = "AAAA".into()).contains(wanted));
+    assert!(refused(|int8| int8["steps"][0]["channels"] = "no base64!".into()).contains("channels"));
+    assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains(wanted));
     assert!(refused(|int8| int8["single"] = 8.into()).contains("int8.single"));
     assert!(refused(|int8| int8["agreement"] = 1.5.into()).contains("within 0 to 1"));
     assert!(refused(|int8| int8["more"] = 1.into()).contains("more"));

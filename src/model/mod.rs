@@ -67,8 +67,8 @@ pub enum ModelError {
     NotQuantised { name: String },
     #[error("an input of {found} values does not fit {size}")]
     Input { found: usize, size: usize },
-    #[error("{found} steps of 8-bit maps are given, {wanted} are needed")]
-    Steps { found: usize, wanted: usize },
+    #[error("the steps of 8-bit maps are not those of {wanted} channels, all above 0, or no block is left for them")]
+    Steps { wanted: usize },
     #[error("the network gave a score that is not finite; the weights are damaged")]
     NotFinite,
     #[error("a result did not come back in single precision on the CPU")]

@@ -2,7 +2,8 @@
 
 use super::ModelError;
 use super::card::Card;
-use super::engine::int8::MAPS;
+use super::engine::int8::range::MapSteps;
+use super::engine::int8::{MAPS, STEPS};
 use super::engine::isa::Isa;
 use super::weights::BLOCKS;
 use crate::config::PrecisionChoice;
@@ -17,8 +18,8 @@ pub const MOST_FALL: f64 = 0.002;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Int8 {
-    /// For each network of the card (one, or one a head) what a byte of each of its [`MAPS`] stands for.
-    pub steps: Vec<Vec<f32>>,
+    /// For each network of the card (one, or one a head) what a byte of its maps stands for.
+    pub steps: Vec<MapSteps>,
     /// How many blocks behind the stem stay in single precision, 0 to 7.
     pub single: usize,
     /// Images judged both ways, each from all eight orientations.
@@ -59,11 +60,10 @@ impl Int8 {
 
     /// What must hold for a card of so many networks; the error says what does not.
     pub(super) fn check(&self, networks: usize) -> Result<(), String> {
-        if self.steps.len() != networks || self.steps.iter().any(|steps| steps.len() != MAPS) {
-            return Err(format!("int8.steps: {networks} times {MAPS} numbers are needed"));
-        }
-        if let Some(step) = self.steps.iter().flatten().find(|step| !(step.is_finite() && **step > 0.0)) {
-            return Err(format!("int8.steps: {step} is not above 0"));
+        if self.steps.len() != networks || self.steps.iter().any(|steps| steps.all().is_none()) {
+            return Err(format!(
+                "int8.steps: {networks} times {MAPS} maps and {STEPS} channels are needed, all above 0"
+            ));
         }
         if self.single >= BLOCKS.len() {
             return Err(format!("int8.single is not within 0 to {}", BLOCKS.len() - 1));

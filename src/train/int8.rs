@@ -7,7 +7,6 @@ use crate::config::{DeviceChoice, PrecisionChoice};
 use crate::judge::{self, Judged, Output};
 use crate::model::Classifier;
 use crate::model::card::Card;
-use crate::model::engine::int8::range::Ranges;
 use crate::model::precision::Int8;
 use crate::preprocess::view;
 use crate::verdict::Kind;
@@ -20,6 +19,9 @@ const BATCH: usize = 16;
 const TURNS: usize = 8;
 /// How many blocks stay in single precision: tried in turn until verdicts stay the same. What is rounded first is told on longest.
 const SINGLE: [usize; 5] = [0, 1, 2, 3, 4];
+
+/// How far the steps of channels are from their map's to their own, in turn.
+const SHARES: [f32; 8] = [0.5, 0.25, 0.75, 0.375, 0.625, 0.125, 0.875, 0.0];
 
 /// Quantises the weights of `model` for whole numbers and compares its verdicts on the judged images with those of single
 /// precision, both taken as the daemon takes them. `card`: with the thresholds and the early stop that it is to have.
@@ -40,14 +42,13 @@ pub fn int8(
 
     let mut ranges = Vec::new();
     study.each("int8: ranges", |_, squares| Ok(single.watch(squares, &mut ranges)?))?;
-    let steps: Vec<Vec<f32>> = ranges.iter().map(Ranges::steps).collect();
     let wanted = study.seen("int8: single precision", &single)?;
     let mut best: Option<Int8> = None;
-    for single in SINGLE {
-        let unmeasured =
-            Int8 { steps: steps.clone(), single, images: 0, agreement: 0.0, auc_f32: None, auc_int8: None };
+    for (single, share) in SINGLE.into_iter().flat_map(|single| SHARES.map(|share| (single, share))) {
+        let steps = ranges.iter().map(|ranges| ranges.steps(share)).collect();
+        let unmeasured = Int8 { steps, single, images: 0, agreement: 0.0, auc_f32: None, auc_int8: None };
         let whole = load(Some(unmeasured.clone()), PrecisionChoice::Int8)?;
-        let found = study.seen(&format!("int8: {single} blocks single"), &whole)?;
+        let found = study.seen(&format!("int8: {single} blocks single, share {share}"), &whole)?;
         let int8 = Int8 {
             images: judged.len(),
             agreement: wanted.agreement(&found),

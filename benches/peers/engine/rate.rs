@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mut ranges = Ranges::default();
             ranges.watch(&network, &images, side)?;
             let single = card.int8.as_ref().ok_or("the card has no int8")?.single;
-            let whole = WholeNetwork::new(&folded, &ranges.steps(), single, isa)?;
+            let whole = WholeNetwork::new(&folded, &ranges.steps(0.5), single, isa)?;
             serve(|images, side| whole.logits(images, side))
         }
         _ => serve(|images, side| network.logits(images, side)),

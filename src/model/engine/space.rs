@@ -167,18 +167,20 @@ impl Space<f32> {
 }
 
 impl Space<u8> {
-    /// Single-precision maps before the block of [`Shape::block`], each value in as many steps of `step` as it has.
-    pub fn quantise(&mut self, maps: &Padded, step: f32) {
+    /// Single-precision maps before the block of [`Shape::block`], each value in as many steps of its channel as it has.
+    pub fn quantise(&mut self, maps: &Padded, steps: &[f32]) {
         let stage = stage_before(self.shape.block.unwrap_or(0));
         self.at = (stage, 0);
-        let per = 1.0 / step;
+        let per: Vec<f32> = steps.iter().map(|step| 1.0 / step).collect();
         in_bands(&mut self.stages[stage].outer[0], 1, &mut self.scratch, |bands: &mut [Band<u8>], _| {
             for band in bands {
                 let rows = (0..band.count).map(|row| maps.place(band.image, band.first + row + 1, 0));
                 for (first, to) in rows.zip(band.data.chunks_exact_mut(band.line)) {
                     // The border is zeros in either.
-                    for (to, v) in to.iter_mut().zip(&maps.data()[first..]) {
-                        *to = (v * per + 0.5) as u8;
+                    for (to, v) in to.chunks_exact_mut(per.len()).zip(maps.data()[first..].chunks_exact(per.len())) {
+                        for ((to, v), per) in to.iter_mut().zip(v).zip(&per) {
+                            *to = (v * per + 0.5) as u8;
+                        }
                     }
                 }
             }

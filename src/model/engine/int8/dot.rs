@@ -34,7 +34,7 @@ pub trait Dot: Copy {
         sum: Self::V,
         by: *const f32,
         bias: *const f32,
-        beside: Option<(*const u8, f32)>,
+        beside: Option<(*const u8, *const f32)>,
         to: *mut u8,
     );
 }
@@ -116,15 +116,15 @@ impl Dot for Portable {
         sum: [i32; 4],
         by: *const f32,
         bias: *const f32,
-        beside: Option<(*const u8, f32)>,
+        beside: Option<(*const u8, *const f32)>,
         to: *mut u8,
     ) {
         for (i, sum) in sum.into_iter().enumerate() {
             // SAFETY: the caller says that four values may be read and written.
             unsafe {
                 let mut v = sum as f32 * *by.add(i) + *bias.add(i);
-                if let Some((from, scale)) = beside {
-                    v += f32::from(*from.add(i)) * scale;
+                if let Some((from, scales)) = beside {
+                    v += f32::from(*from.add(i)) * *scales.add(i);
                 }
                 *to.add(i) = v.clamp(0.0, 255.0).round_ties_even() as u8;
             }
@@ -184,16 +184,16 @@ mod x86 {
                     sum: __m256i,
                     by: *const f32,
                     bias: *const f32,
-                    beside: Option<(*const u8, f32)>,
+                    beside: Option<(*const u8, *const f32)>,
                     to: *mut u8,
                 ) {
                     // SAFETY: as for `splat`; the caller says that eight values may be read and written.
                     unsafe {
                         let v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(by));
                         let mut v = _mm256_add_ps(v, _mm256_loadu_ps(bias));
-                        if let Some((from, scale)) = beside {
+                        if let Some((from, scales)) = beside {
                             let b = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())));
-                            v = _mm256_add_ps(v, _mm256_mul_ps(b, _mm256_set1_ps(scale)));
+                            v = _mm256_add_ps(v, _mm256_mul_ps(b, _mm256_loadu_ps(scales)));
                         }
                         let v = _mm256_min_ps(_mm256_max_ps(v, _mm256_setzero_ps()), _mm256_set1_ps(255.0));
                         let v = _mm256_cvtps_epi32(v);
@@ -282,16 +282,16 @@ mod x86 {
             sum: __m512i,
             by: *const f32,
             bias: *const f32,
-            beside: Option<(*const u8, f32)>,
+            beside: Option<(*const u8, *const f32)>,
             to: *mut u8,
         ) {
             // SAFETY: as for `splat`; the caller says that sixteen values may be read and written.
             unsafe {
                 let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(by));
                 let mut v = _mm512_add_ps(v, _mm512_loadu_ps(bias));
-                if let Some((from, scale)) = beside {
+                if let Some((from, scales)) = beside {
                     let b = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())));
-                    v = _mm512_add_ps(v, _mm512_mul_ps(b, _mm512_set1_ps(scale)));
+                    v = _mm512_add_ps(v, _mm512_mul_ps(b, _mm512_loadu_ps(scales)));
                 }
                 let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_setzero_ps()), _mm512_set1_ps(255.0));
                 _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));

@@ -8,17 +8,26 @@ use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
 use crate::model::weights::Conv;
 
-/// What a byte of each map around a convolution stands for.
+/// The bytes of a map, channel by channel.
 #[derive(Clone, Copy, Debug)]
-pub struct Steps {
-    /// Of the input.
-    pub input: f32,
-    /// Of the output.
-    pub output: f32,
+pub struct Bytes<'a> {
+    /// What one stands for.
+    pub steps: &'a [f32],
+    /// Their mean over images.
+    pub means: &'a [f32],
+}
+
+/// The maps around a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// The input.
+    pub input: Bytes<'a>,
+    /// What a byte of each channel of the output stands for.
+    pub output: &'a [f32],
     /// The output's byte for 0: 0, or 128 without a ReLU.
     pub zero: u8,
     /// Of what is added: a byte's worth, and the byte for 0.
-    pub shortcut: Option<(f32, u8)>,
+    pub shortcut: Option<(&'a [f32], u8)>,
 }
 
 /// A convolution of one or three by as many taps, packed.
@@ -33,8 +42,8 @@ pub struct Direct {
     multiplier: Vec<f32>,
     /// In steps of the output.
     bias: Vec<f32>,
-    /// Steps of the output in one of the shortcut.
-    shortcut: f32,
+    /// Steps of the output in one of the shortcut, one a channel.
+    shortcut: Vec<f32>,
 }
 
 impl Direct {
@@ -42,19 +51,36 @@ impl Direct {
     ///
     /// # Errors
     /// Candle's.
-    pub fn new(conv: &Conv, steps: Steps) -> Result<Direct, ModelError> {
-        let rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+    pub fn new(conv: &Conv, around: Around) -> Result<Direct, ModelError> {
+        let mut rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        // Weights of an input that is counted in smaller steps are smaller.
+        for (row, step) in rows.chunks_exact_mut(conv.to).zip(around.input.steps.iter().cycle()) {
+            row.iter_mut().for_each(|weight| *weight *= step);
+        }
         let kernels = quantise(&rows, conv.from, conv.to);
-        let (shortcut, zero) = steps.shortcut.map_or((0.0, 0), |(step, zero)| (step / steps.output, zero));
+        // What rounding the weights adds in the mean goes with the bias (Nagel et al. 2019, "Data-Free Quantization", ICCV).
+        let mut added = vec![0.0f64; conv.to];
+        for (r, row) in rows.chunks_exact(conv.to).enumerate() {
+            let mean = around.input.means[r % conv.from];
+            for (c, weight) in row.iter().enumerate() {
+                added[c] += f64::from((kernels.value(r, c) - weight) * mean);
+            }
+        }
+        let biases = conv.bias.iter().zip(added).map(|(bias, added)| bias - added as f32);
+        let zero = around.shortcut.map_or(0, |(_, zero)| zero);
+        let shortcut: Vec<f32> = match around.shortcut {
+            Some((steps, _)) => steps.iter().zip(around.output).map(|(step, output)| step / output).collect(),
+            None => vec![0.0; conv.to],
+        };
         // The zeros of output and shortcut are whole numbers of their steps: they go with the bias.
-        let moved = f32::from(steps.zero) - f32::from(zero) * shortcut;
+        let moved = |shortcut: f32| f32::from(around.zero) - f32::from(zero) * shortcut;
         Ok(Direct {
             kernel: conv.kernel,
             stride: conv.stride,
             from: conv.from,
             to: conv.to,
-            multiplier: kernels.scales.iter().map(|scale| scale * steps.input / steps.output).collect(),
-            bias: conv.bias.iter().map(|bias| bias / steps.output + moved).collect(),
+            multiplier: kernels.scales.iter().zip(around.output).map(|(scale, output)| scale / output).collect(),
+            bias: biases.zip(around.output).zip(&shortcut).map(|((b, o), s)| b / o + moved(*s)).collect(),
             kernels,
             shortcut,
         })
@@ -68,7 +94,7 @@ impl Direct {
             let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
             let filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
             for band in bands.iter_mut() {
-                let shortcut = shortcut.map(|maps| (maps.beside(band), self.shortcut));
+                let shortcut = shortcut.map(|maps| (maps.beside(band), &self.shortcut[p * PANEL..]));
                 for (line, second) in pairs(self.kernel, self.stride, input, band, self.to, p * PANEL) {
                     Strip {
                         filter,
@@ -133,7 +159,7 @@ mod tests {
                 }
                 let mut v = sum as f32 * layer.multiplier[c] + layer.bias[c];
                 if let Some(shortcut) = shortcut {
-                    v += f32::from(shortcut[all.len()]) * layer.shortcut;
+                    v += f32::from(shortcut[all.len()]) * layer.shortcut[c];
                 }
                 all.push(v.clamp(0.0, 255.0).round_ties_even() as u8);
             }
@@ -161,8 +187,14 @@ mod tests {
             let (high, wide) = (height.div_ceil(stride), width.div_ceil(stride));
             let maps = bytes(images * height * width * from, 1);
             let beside = bytes(images * high * wide * to, 2);
+            // Each channel has a step of its own.
+            let steps = |step: f32, count| (0..count).map(|i| step * (1.0 + 0.01 * (i % 7) as f32)).collect::<Vec<_>>();
+            let (input, output, means) = (steps(0.01, from), steps(0.015, to), steps(20.0, from));
             for (shortcut, zero) in [(None, 128), (None, 0), (Some((0.02, 0)), 0), (Some((0.03, 128)), 0)] {
-                let layer = Direct::new(&conv, Steps { input: 0.01, output: 0.015, zero, shortcut }).unwrap();
+                let added = shortcut.map(|(step, zero)| (steps(step, to), zero));
+                let given = added.as_ref().map(|(steps, zero)| (&steps[..], *zero));
+                let input = Bytes { steps: &input, means: &means };
+                let layer = Direct::new(&conv, Around { input, output: &output, zero, shortcut: given }).unwrap();
                 let wanted = wanted(&layer, &maps, shape, shortcut.map(|_| &beside[..]));
                 let spread = wanted.iter().max().unwrap() - wanted.iter().min().unwrap();
                 assert!(spread > 50, "the bytes say nothing: {spread}");

@@ -25,6 +25,11 @@ pub use network::WholeNetwork;
 /// Maps in the order of their steps: the stem's, then of each block what lies between its convolutions, what comes from beside
 /// it (where something does), and what it gives.
 pub const MAPS: usize = 20;
+/// Channels of each map.
+pub const CHANNELS: [usize; MAPS] =
+    [64, 64, 64, 64, 64, 128, 128, 128, 128, 128, 256, 256, 256, 256, 256, 512, 512, 512, 512, 512];
+/// Channels of all maps, and so the number of steps.
+pub const STEPS: usize = 4800;
 
 #[cfg(test)]
 mod tests {

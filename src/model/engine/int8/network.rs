@@ -1,7 +1,8 @@
 //! The network in whole numbers: the stem and as many blocks as the card says in single precision, the others here.
 
-use super::MAPS;
-use super::layer::{Direct, Steps};
+use super::layer::{Around, Bytes, Direct};
+use super::range::MapSteps;
+use super::{CHANNELS, STEPS};
 use crate::model::ModelError;
 use crate::model::cam::{ActivationMap, activation_maps};
 use crate::model::engine::isa::Isa;
@@ -10,6 +11,7 @@ use crate::model::engine::space::{Shape, Spaces};
 use crate::model::engine::{Block, Network, Value, joined, joined_maps, plain};
 use crate::model::folded::Folded;
 use crate::model::weights::BLOCKS;
+use candle_core::{Device, Tensor};
 
 impl Value for u8 {
     type Layer = Direct;
@@ -23,8 +25,8 @@ const MIDDLE: u8 = 128;
 pub struct WholeNetwork {
     /// Stem, first blocks; heads for the last maps in their steps.
     front: Network,
-    /// What a byte of the maps behind them stands for.
-    step: f32,
+    /// What a byte of each channel of the maps behind them stands for.
+    steps: Vec<f32>,
     /// The first block in whole numbers.
     first: usize,
     /// All blocks from there on, and what is not used before them.
@@ -33,42 +35,52 @@ pub struct WholeNetwork {
 }
 
 impl WholeNetwork {
-    /// Quantises a network for maps of these steps (one for each of [`MAPS`], greater than 0); its first `single` blocks stay in
+    /// Quantises a network for maps of these steps; its first `single` blocks stay in
     /// single precision.
     ///
     /// # Errors
     /// Another number of steps; no block is left; candle's.
-    pub fn new(folded: &Folded, steps: &[f32], single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
-        if steps.len() != MAPS || single >= BLOCKS.len() {
-            return Err(ModelError::Steps { found: steps.len(), wanted: MAPS });
-        }
-        let mut steps = steps.iter().copied();
-        let mut next = || steps.next().unwrap_or(1.0);
-        let (mut input, mut step) = (next(), 1.0);
+    pub fn new(folded: &Folded, steps: &MapSteps, single: usize, isa: Isa) -> Result<WholeNetwork, ModelError> {
+        let steps = steps.all().filter(|_| single < BLOCKS.len()).ok_or(ModelError::Steps { wanted: STEPS })?;
+        let mut rest = (&steps.steps[..], &steps.means[..]);
+        let mut counts = CHANNELS.into_iter();
+        let mut next = || {
+            let count = counts.next().unwrap_or(0);
+            let ((steps, others), (means, other_means)) = (rest.0.split_at(count), rest.1.split_at(count));
+            rest = (others, other_means);
+            Bytes { steps, means }
+        };
+        let (mut input, mut behind) = (next(), &[][..]);
         let mut blocks = Vec::with_capacity(BLOCKS.len());
         for (index, block) in folded.blocks.iter().enumerate() {
             if index == single {
-                step = input;
+                behind = input.steps;
             }
             let inner = next();
             let beside = block.beside.as_ref().map(|conv| (conv, next()));
             let output = next();
-            let shortcut = Some(beside.map_or((input, 0), |(_, step)| (step, MIDDLE)));
-            let plain = |input, output, zero| Steps { input, output, zero, shortcut: None };
+            let shortcut = Some(beside.map_or((input.steps, 0), |(_, bytes)| (bytes.steps, MIDDLE)));
+            let plain = |input, output, zero| Around { input, output, zero, shortcut: None };
             blocks.push(Block {
-                conv1: Direct::new(&block.conv1, plain(input, inner, 0))?,
-                conv2: Direct::new(&block.conv2, Steps { input: inner, output, zero: 0, shortcut })?,
-                beside: beside.map(|(conv, step)| Direct::new(conv, plain(input, step, MIDDLE))).transpose()?,
+                conv1: Direct::new(&block.conv1, plain(input, inner.steps, 0))?,
+                conv2: Direct::new(&block.conv2, Around { input: inner, output: output.steps, zero: 0, shortcut })?,
+                beside: beside.map(|(conv, bytes)| Direct::new(conv, plain(input, bytes.steps, MIDDLE))).transpose()?,
             });
             input = output;
         }
         let front = Folded {
             stem: folded.stem.clone(),
             blocks: folded.blocks[..single].to_vec(),
-            head_weight: (folded.head_weight.clone() * f64::from(input))?,
+            head_weight: folded.head_weight.broadcast_mul(&Tensor::new(input.steps, &Device::Cpu)?.unsqueeze(1)?)?,
             head_bias: folded.head_bias.clone(),
         };
-        Ok(WholeNetwork { front: Network::with(&front, isa)?, step, first: single, blocks, spaces: Spaces::default() })
+        Ok(WholeNetwork {
+            front: Network::with(&front, isa)?,
+            steps: behind.to_vec(),
+            first: single,
+            blocks,
+            spaces: Spaces::default(),
+        })
     }
 
     /// The logits of each image, a grey square of side `size`.
@@ -104,7 +116,7 @@ impl WholeNetwork {
             let maps = single.maps();
             let shape = Shape { side: [maps.height, maps.width], block: Some(self.first), ..single.shape };
             let mut space = self.spaces.take(shape, self.front.isa, &self.blocks);
-            space.quantise(maps, self.step);
+            space.quantise(maps, &self.steps);
             for (index, block) in self.blocks.iter().enumerate().skip(self.first) {
                 space.block(self.front.isa, index, block);
             }

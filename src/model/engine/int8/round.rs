@@ -20,6 +20,15 @@ pub struct Quantised {
     pub scales: Vec<f32>,
 }
 
+impl Quantised {
+    /// What the whole number in a row and a column stands for.
+    pub fn value(&self, row: usize, column: usize) -> f32 {
+        let groups = self.weights.len() / (self.scales.len().next_multiple_of(PANEL) * 4);
+        let place = ((column / PANEL * groups + row / 4) * PANEL + column % PANEL) * 4 + row % 4;
+        f32::from(self.weights[place]) * self.scales[column]
+    }
+}
+
 /// Weights `[taps, from, columns]` (columns are output channels) → whole numbers from -127 to 127, symmetric, a scale each column.
 pub fn quantise(values: &[f32], from: usize, columns: usize) -> Quantised {
     let rows = values.len() / columns.max(1);
@@ -100,11 +109,10 @@ mod tests {
         assert_eq!(packed.weights.len(), 2 * groups * PANEL * 4);
         for (i, value) in values.iter().enumerate() {
             let (r, c) = (i / columns, i % columns);
-            let whole = packed.weights[((c / PANEL * groups + r / 4) * PANEL + c % PANEL) * 4 + r % 4];
-            let found = f32::from(whole) * packed.scales[c];
+            let found = packed.value(r, c);
             // Rounded twice the other way at the most.
             assert!((found - value).abs() <= 2.01 * packed.scales[c], "row {r}, column {c}: {found}, {value}");
-            assert!(c != 3 || whole == 0);
+            assert!(c != 3 || found == 0.0);
         }
     }
 

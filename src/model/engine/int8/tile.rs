@@ -41,8 +41,8 @@ pub struct Strip<'a> {
     pub output: &'a mut [u8],
     /// Output values from a pixel's panel to its neighbour's.
     pub width: usize,
-    /// Added at the same places as the output, times a step's worth in steps of the output.
-    pub shortcut: Option<(&'a [u8], f32)>,
+    /// Added at the same places as the output, times a step's worth in steps of the output, for each channel of the panel.
+    pub shortcut: Option<(&'a [u8], &'a [f32])>,
     /// The first line.
     pub line: Line,
     /// Another.
@@ -69,6 +69,7 @@ impl Strip<'_> {
         let inside = |line: Line| line.from + reads <= self.input.len() && line.to + writes <= room;
         inside(self.line)
             && self.second.is_none_or(inside)
+            && self.shortcut.is_none_or(|(_, scales)| scales.len() >= PANEL)
             && weights.len() >= taps * depth * PANEL
             && multiplier.len().min(bias.len()) >= PANEL
             && depth.is_multiple_of(4)
@@ -120,8 +121,8 @@ impl Strip<'_> {
             let mut sums = [[[dot.splat(0); 2]; ROWS]; GROUPS];
             // SAFETY: the caller says that each pixel's patch lies in the input: `taps` runs, `tap` apart, of `depth` values,
             // read four at a time (`depth` is a multiple of four); that `weights` holds four values of a panel for each such
-            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier and bias. From
-            // `channel` on, two vectors are left of a panel.
+            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and what the
+            // shortcut is multiplied by. From `channel` on, two vectors are left of a panel.
             unsafe {
                 // A place, since a pointer must not go beyond the last panel.
                 let mut place = 4 * channel;
@@ -158,7 +159,8 @@ impl Strip<'_> {
                     for group in 0..GROUPS {
                         for row in 0..ROWS {
                             let to = lines[group].to + row * width + lane;
-                            let beside = self.shortcut.map(|(s, scale)| (s.as_ptr().add(to), scale));
+                            let beside =
+                                self.shortcut.map(|(s, scales)| (s.as_ptr().add(to), scales.as_ptr().add(lane)));
                             dot.finish(done[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
                         }
                     }
@@ -202,8 +204,9 @@ mod tests {
                 let bias: Vec<f32> = (0..PANEL).map(|_| f32::from(byte())).collect();
                 let beside: Vec<u8> = (0..2 * count * width).map(|_| byte()).collect();
                 let filter = Filter { weights: &weights, multiplier: &multiplier, bias: &bias, taps, tap, depth };
+                let scales: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 5e-3).collect();
                 for (lines, shortcut) in
-                    [(1, None), (2, None), (1, Some((&beside[..], 0.37f32))), (2, Some((&beside, 1.2)))]
+                    [1, 2].into_iter().flat_map(|n| [(n, None), (n, Some((&beside[..], &scales[..])))])
                 {
                     for isa in instructions() {
                         let mut output = vec![7u8; lines * count * width];
@@ -229,7 +232,7 @@ mod tests {
                                 };
                                 let sum: i32 = (0..taps * depth).map(product).sum();
                                 let v = sum as f32 * multiplier[c] + bias[c];
-                                let v = shortcut.map_or(v, |(s, scale)| v + f32::from(s[at]) * scale);
+                                let v = shortcut.map_or(v, |(s, scales)| v + f32::from(s[at]) * scales[c]);
                                 v.round_ties_even().clamp(0.0, 255.0) as u8
                             } else {
                                 7
