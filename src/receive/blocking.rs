@@ -1,7 +1,7 @@
 //! A connection read and written by the thread that serves it.
 //!
 //! A thread that waits in the kernel for its socket is woken once for what comes. One that waits for tokio's is woken by another
-//! that was woken before: twice the way, ten times for an image, and with four associations a third of the rate of small images.
+//! that was woken before: twice the way, some ten times for a small image.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 const SHIFT: u32 = 18;
 /// The bin of 2⁻²⁰, in which are all that are smaller.
 const LEAST: usize = (127 - 20) << 5;
-/// Up to 2¹².
-const BINS: usize = 32 << 5;
+/// Up to 2²⁰.
+const BINS: usize = 40 << 5;
 /// How many steps are tried, each a hundredth smaller than the one before: down to a twentieth.
 const TRIES: i32 = 300;
 
@@ -34,7 +34,7 @@ const MEAN_PARTS: i32 = 8;
 pub struct MapSteps {
     /// Of the maps, above 0.
     pub maps: Vec<f32>,
-    /// By how many 32nds of an octave each channel's step is above (or below) that of its map: bytes in base64.
+    /// By how many 32nds of an octave each channel's step is above (or below) that of its map, four octaves at most: bytes in base64.
     #[serde(with = "base64_bytes")]
     pub channels: Vec<i8>,
     /// By how many eighths of an octave the mean of each channel's values is above (or below) its step: bytes in base64. -128: it is 0.
@@ -257,15 +257,15 @@ mod tests {
     #[test]
     fn a_channel_of_small_values_has_a_step_part_of_the_way_to_its_own() {
         let mut maps = Padded::zeros(1, 4, 4, 64);
-        // Channel 5 up to a sixty-fourth of the others.
-        let values = (0..16 * 64).map(|i| if i % 64 == 5 { 0.25 } else { 16.0 } * (1 + i / 64) as f32);
+        // Channel 5 up to an eighth of the others.
+        let values = (0..16 * 64).map(|i| if i % 64 == 5 { 2.0 } else { 16.0 } * (1 + i / 64) as f32);
         maps.fill(&values.collect::<Vec<f32>>());
         let mut ranges = Ranges::default();
         ranges.count(0, &maps);
-        for (share, wanted) in [(0.0, 1.0), (0.5, 0.125), (1.0, 1.0 / 64.0)] {
+        for (share, wanted) in [(0.0, 1.0), (0.5, 0.125f32.sqrt()), (1.0, 0.125)] {
             let Channels { steps: all, means } = ranges.steps(share).all().unwrap();
             // From 1 to 16 times the same, as often each.
-            let means = [(4, 8.5 * 16.0), (5, 8.5 * 0.25)].map(|(c, mean)| means[c] * all[c] / mean);
+            let means = [(4, 8.5 * 16.0), (5, 8.5 * 2.0)].map(|(c, mean)| means[c] * all[c] / mean);
             assert!(means.iter().all(|m| (m - 1.0f32).abs() < 0.06), "{means:?}");
             assert!((all[5] / all[4] / wanted - 1.0f32).abs() < 0.05, "{share}: {} {}", all[5], all[4]);
             assert!((all[4] - 256.0 / 255.0).abs() < 0.05, "{}", all[4]);
