@@ -87,6 +87,7 @@ pub fn pynetdicom_send(port: u16, files: &[PathBuf]) -> Option<Vec<(PathBuf, u16
     let python = python()?;
     let script = r#"
 import sys
+import time
 from pydicom import dcmread
 from pynetdicom import AE
 files = sys.argv[2:]
@@ -100,6 +101,8 @@ for c, t in sorted(wanted):
 assoc = ae.associate("127.0.0.1", int(sys.argv[1]), ae_title="RADROUTE")
 assert assoc.is_established, "no association"
 for f in files:
+    # Its reactor may still be on its way to the pause that send_c_store believes it in, and then takes a quick response itself.
+    time.sleep(0.02)
     answer = assoc.send_c_store(f)
     if "Status" not in answer:
         break

@@ -1,5 +1,6 @@
 """Sends files with pynetdicom: send.py PORT PDU_LENGTH FILE...  Prints the status of each, one a line."""
 import sys
+import time
 
 from pydicom import dcmread
 from pynetdicom import AE
@@ -15,5 +16,7 @@ if not assoc.is_established:
     sys.exit("no association")
 print(f"{assoc.send_c_echo(msg_id=42).Status:04X}")
 for ds in data_sets:
+    # Its reactor may still be on its way to the pause that send_c_store believes it in, and then takes a quick response itself.
+    time.sleep(0.02)
     print(f"{assoc.send_c_store(ds).Status:04X}")
 assoc.release()
