@@ -6,7 +6,7 @@ use crate::decide::DecideStage;
 use crate::deliver::Deliver;
 use crate::ledger::{self, Event, Ledger, LedgerError};
 use crate::look::{LookStage, Suspects};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{Figures, Metrics};
 use crate::model::{Classifier, ModelError};
 use crate::notify;
 use crate::receive::{Listener, Router};
@@ -138,12 +138,15 @@ impl Daemon {
             }
             None => None,
         };
+        let figures = figures.map(|socket| {
+            let associations = Box::new(listener.open());
+            let (ledger, spool, config) = (ledger.clone(), spool.clone(), config_rx.clone());
+            let figures = Figures { metrics, ledger, spool, config, associations };
+            // Last of all: whoever watches sees the end.
+            tokio::spawn(figures.serve(socket, deliver_rx.clone()))
+        });
         let deliver = Deliver::new(config_rx.clone(), ledger.clone(), spool.clone(), decided);
 
-        // Last of all: whoever watches sees the end.
-        let figures = figures.map(|socket| {
-            tokio::spawn(metrics::serve(socket, metrics, ledger.clone(), spool.clone(), deliver_rx.clone()))
-        });
         let stages = [
             vec![tokio::spawn(listener.run(rung(receive_rx)))],
             vec![tokio::spawn(look.run(decide_rx.clone())), tokio::spawn(decide.run(decide_rx.clone()))],

@@ -26,11 +26,11 @@ install_peers() {
 }
 
 install_python() {
-  # pynetdicom in an environment of the project's own: nothing is changed outside target/.
+  # pynetdicom and a reader of figures in an environment of the project's own: nothing is changed outside target/.
   local venv=target/peers-python
-  if ! "$venv/bin/python" -c 'import pynetdicom, pydicom, numpy' 2>/dev/null; then
+  if ! "$venv/bin/python" -c 'import pynetdicom, pydicom, numpy, prometheus_client' 2>/dev/null; then
     mkdir -p target
-    { python3 -m venv "$venv" && "$venv/bin/pip" install -q 'pynetdicom>=3.0.4,<4' 'pydicom>=3,<4' 'numpy>=2,<3'; } ||
+    { python3 -m venv "$venv" && "$venv/bin/pip" install -q 'pynetdicom>=3.0.4,<4' 'pydicom>=3,<4' 'numpy>=2,<3' 'prometheus-client>=0.20,<1'; } ||
       { echo "pynetdicom could not be installed: tests that want it will skip"; return 0; }
   fi
   export RADROUTE_TEST_PYTHON=$PWD/$venv/bin/python

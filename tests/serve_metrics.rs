@@ -4,6 +4,8 @@
 mod archive;
 #[path = "support/daemon.rs"]
 mod daemon;
+#[path = "support/local.rs"]
+mod local;
 #[path = "support/objects.rs"]
 mod objects;
 #[path = "support/samples.rs"]
@@ -13,10 +15,11 @@ mod wire;
 
 use archive::Archive;
 use daemon::{Router, Site, wait_for};
-use objects::Object;
+use objects::{Object, PATIENT};
 use samples::samples;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Where the figures are, once the log has told.
@@ -98,6 +101,60 @@ fn the_figures_are_those_of_the_log_and_name_nobody() {
         assert!(!text.contains(&object.uid()), "a UID");
     }
     assert!(!text.contains("XRAY1"), "an AE title");
+    assert_eq!(sum(&text, "radroute_associations_open"), 0.0);
+    reads_as_openmetrics(&text);
+}
+
+/// Prometheus' own Python reader takes it, and finds what it means.
+fn reads_as_openmetrics(text: &str) {
+    let reader = "import sys\nfrom prometheus_client.openmetrics.parser import text_string_to_metric_families as read\n\
+        for f in read(sys.stdin.read()):\n    print(f.type, f.name, len(f.samples))";
+    let python = |code: &str| {
+        let mut command = Command::new(local::python());
+        command.args(["-c", code]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn()
+    };
+    let known = python("import prometheus_client").and_then(|child| child.wait_with_output());
+    if !known.is_ok_and(|output| output.status.success()) {
+        return daemon::skipped("no prometheus_client in the Python of the tests to read the figures with");
+    }
+    let mut child = python(reader).unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let (found, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{text}");
+    for begins in [
+        "histogram radroute_stage_seconds ",
+        "counter radroute_deliveries ",
+        "gauge radroute_queued ",
+        "info radroute_build ",
+    ] {
+        assert!(found.lines().any(|l| l.starts_with(begins)), "{begins} is not in\n{found}");
+    }
+}
+
+#[test]
+fn open_associations_and_idle_destinations_are_counted_and_no_patient_is_named() {
+    let archive = Archive::start();
+    let Some(mut site) = Site::with_archive(archive.port) else { return };
+    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+    let router = site.start();
+    let port = port(&router);
+    let text = figures(port);
+    assert!(text.contains("radroute_queued{destination=\"archive\"} 0\n"), "{text}");
+    let object = Object::slice(92, 0);
+    let patient = PATIENT[0].as_bytes();
+    assert!(object.elements.iter().any(|(_, bytes)| bytes.windows(patient.len()).any(|w| w == patient)));
+    let mut modality = wire::Modality::for_object(router.port, "M", &object).unwrap();
+    assert_eq!(modality.store(&object).unwrap(), 0);
+    assert_eq!(sum(&figures(port), "radroute_associations_open"), 1.0);
+    modality.release().unwrap();
+    wait_for("the association has ended", || sum(&figures(port), "radroute_associations_open") == 0.0);
+    wait_for("it is delivered", || router.events("delivered").len() == 1);
+    let text = figures(port);
+    for of_patient in PATIENT {
+        assert!(!text.contains(of_patient), "{of_patient} in\n{text}");
+    }
 }
 
 /// What an event has to say.

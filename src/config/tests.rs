@@ -407,11 +407,19 @@ fn what_a_reload_cannot_change() {
     assert_eq!(old.needs_restart(&reloadable), [""; 0]);
     let new = LEAST.replace("\"state\"", "\"elsewhere\"");
     let new = parse(&format!(
-        "{new}[listen]\naddress = \"0.0.0.0:104\"\n[classify]\nmodel = \"m\"\ndevice = \"cpu\"\nprecision = \"f32\"\n"
+        "{new}[listen]\naddress = \"0.0.0.0:104\"\n[classify]\nmodel = \"m\"\ndevice = \"cpu\"\nprecision = \"f32\"\n\
+         [metrics]\nlisten = \"127.0.0.1:9104\"\n"
     ));
     assert_eq!(
         old.needs_restart(&new),
-        ["node.state_dir", "listen.address", "classify.model", "classify.device", "classify.precision"]
+        [
+            "node.state_dir",
+            "listen.address",
+            "classify.model",
+            "classify.device",
+            "classify.precision",
+            "metrics.listen"
+        ]
     );
 }
 

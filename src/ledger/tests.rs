@@ -102,6 +102,16 @@ fn every_pick_and_every_audit_is_an_index_look_up() {
 }
 
 #[test]
+fn what_waits_is_counted_in_indices_of_open_work_alone() {
+    let (store, _, _folder) = store();
+    for (sql, index) in audit::WAITING.iter().zip(["instance_unlooked", "instance_undecided", "delivery_due"]) {
+        // One walk of the index and no sorting. Such a count reads no row: what its index leaves out is nothing to it.
+        let plan = plan(&store.connection, sql);
+        assert!(matches!(&plan[..], [walk] if walk.ends_with(&format!("INDEX {index}"))), "{sql}\n{plan:#?}");
+    }
+}
+
+#[test]
 fn picks_that_are_limited_come_in_index_order_without_sorting_all_open_work() {
     let (store, _, _folder) = store();
     let limited = [

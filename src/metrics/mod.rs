@@ -4,7 +4,7 @@
 
 mod server;
 
-pub use server::serve;
+pub use server::Figures;
 
 use crate::ledger::{Event, Waiting};
 use prometheus_client::encoding::text::encode;
@@ -16,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::Value;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 type Labels = Vec<(&'static str, String)>;
 type Stages = Family<Labels, Histogram, fn() -> Histogram>;
@@ -33,6 +34,7 @@ pub struct Metrics {
     registry: Registry,
     events: Family<Labels, Counter>,
     associations: Family<Labels, Counter>,
+    open: Gauge,
     refused: Family<Labels, Counter>,
     received_bytes: Counter,
     looked: Family<Labels, Counter>,
@@ -46,6 +48,8 @@ pub struct Metrics {
     free: Gauge,
     commits: Counter,
     syncs: Counter,
+    /// Held while a text is written: what waits is set for each anew.
+    writing: Mutex<()>,
 }
 
 /// What is asked for when the figures are.
@@ -53,6 +57,10 @@ pub struct Metrics {
 pub struct Now {
     /// What waits.
     pub waiting: Waiting,
+    /// Destinations that are told even where nothing waits for them.
+    pub destinations: Vec<String>,
+    /// Open associations.
+    pub associations: u64,
     /// Free bytes on the disk of the spool.
     pub free: u64,
     /// Transactions of the ledger since it was opened.
@@ -76,6 +84,7 @@ impl Metrics {
             registry: Registry::default(),
             events: Family::default(),
             associations: Family::default(),
+            open: Gauge::default(),
             refused: Family::default(),
             received_bytes: Counter::default(),
             looked: Family::default(),
@@ -89,6 +98,7 @@ impl Metrics {
             free: Gauge::default(),
             commits: Counter::default(),
             syncs: Counter::default(),
+            writing: Mutex::default(),
         };
         for stage in STAGES {
             drop(metrics.stages.get_or_create(&vec![("stage", stage.to_owned())]));
@@ -96,6 +106,7 @@ impl Metrics {
         let m = &metrics;
         registry.register("events", "Events of the audit, by kind", m.events.clone());
         registry.register("associations", "Associations that ended, by how", m.associations.clone());
+        registry.register("associations_open", "Associations that are open", m.open.clone());
         registry.register("refused", "Instances refused, by DIMSE status", m.refused.clone());
         let bytes = Unit::Bytes;
         registry.register_with_unit("received", "Files received into the spool", bytes, m.received_bytes.clone());
@@ -163,16 +174,22 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written.
     pub fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
-        // What no longer waits is not named any more.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A destination that has left the configuration is named as long as something waits for it.
         self.queued.clear();
+        for destination in &now.destinations {
+            self.queued.get_or_create(&vec![("destination", destination.clone())]).set(0);
+        }
         for (destination, count) in &now.waiting.queued {
             self.queued.get_or_create(&vec![("destination", destination.clone())]).set(signed(*count));
         }
         self.unlooked.set(signed(now.waiting.unlooked));
         self.undecided.set(signed(now.waiting.undecided));
+        self.open.set(signed(now.associations));
         self.free.set(signed(now.free));
-        self.commits.inner().store(now.commits, Ordering::Relaxed);
-        self.syncs.inner().store(now.syncs, Ordering::Relaxed);
+        // Who asked first may come here last, and a counter that falls reads as a restart.
+        self.commits.inner().fetch_max(now.commits, Ordering::Relaxed);
+        self.syncs.inner().fetch_max(now.syncs, Ordering::Relaxed);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -247,12 +264,15 @@ mod tests {
     #[test]
     fn what_waits_is_told_as_it_is_now() {
         let metrics = Metrics::new("m", "int8");
-        let mut now = Now { free: 5, commits: 7, syncs: 6, ..Now::default() };
+        let mut now = Now { associations: 8, free: 5, commits: 7, syncs: 6, ..Now::default() };
         now.waiting = Waiting { unlooked: 3, undecided: 4, queued: vec![("a".into(), 2), ("b".into(), 9)] };
+        now.destinations = vec!["a".into(), "idle".into()];
         let text = metrics.text(&now).unwrap();
         for line in [
             "radroute_queued{destination=\"a\"} 2",
             "radroute_queued{destination=\"b\"} 9",
+            "radroute_queued{destination=\"idle\"} 0",
+            "radroute_associations_open 8",
             "radroute_unlooked 3",
             "radroute_undecided 4",
             "radroute_spool_free_bytes 5",
@@ -264,7 +284,29 @@ mod tests {
         }
         assert!(text.contains("precision=\"int8\"") && text.ends_with("# EOF\n"));
         now.waiting.queued.pop();
-        assert!(!metrics.text(&now).unwrap().contains("destination=\"b\""));
+        now.commits = 6;
+        let text = metrics.text(&now).unwrap();
+        assert!(!text.contains("destination=\"b\""));
+        assert!(text.contains("radroute_ledger_commits_total 7\n"), "a counter never falls");
+    }
+
+    #[test]
+    fn those_who_ask_at_once_are_told_all_of_it() {
+        let metrics = Metrics::new("m", "f32");
+        let queued: Vec<(String, u64)> = (0..50).map(|n| (format!("d{n}"), n + 1)).collect();
+        let now = Now { waiting: Waiting { queued, ..Waiting::default() }, ..Now::default() };
+        let all = metrics.text(&now).unwrap().lines().filter(|l| l.starts_with("radroute_queued{")).count();
+        assert_eq!(all, 50);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let text = metrics.text(&now).unwrap();
+                        assert_eq!(text.lines().filter(|l| l.starts_with("radroute_queued{")).count(), all);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl Slots {
     pub(super) fn association(&self, peer: IpAddr, listen: &Listen) -> Result<Slot, Busy> {
         take(&self.associations, peer, listen.max_associations, listen.max_associations_per_peer)
     }
+
+    /// Associations that are open.
+    pub(super) fn open(&self) -> usize {
+        lock(&self.associations).all
+    }
 }
 
 fn take(counts: &Arc<Mutex<Counts>>, peer: IpAddr, most: usize, most_per_peer: usize) -> Result<Slot, Busy> {
@@ -100,7 +105,9 @@ mod tests {
         assert_eq!(slots.association(a, &listen).unwrap_err(), Busy::Peer);
         let _third = slots.association(b, &listen).unwrap();
         assert_eq!(slots.association(b, &listen).unwrap_err(), Busy::Node);
+        assert_eq!(slots.open(), 3);
         drop(first);
+        assert_eq!(slots.open(), 2);
         let _again = slots.association(a, &listen).unwrap();
         assert_eq!(slots.association(b, &listen).unwrap_err(), Busy::Node);
     }

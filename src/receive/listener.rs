@@ -25,6 +25,7 @@ pub struct Listener<D> {
     deposit: Arc<D>,
     socket: TcpListener,
     address: SocketAddr,
+    slots: Slots,
 }
 
 impl<D: Deposit> Listener<D> {
@@ -37,7 +38,7 @@ impl<D: Deposit> Listener<D> {
         let wanted = config.borrow().listen.address;
         let socket = TcpListener::bind(wanted).await?;
         let address = socket.local_addr()?;
-        Ok(Listener { config, deposit, socket, address })
+        Ok(Listener { config, deposit, socket, address, slots: Slots::default() })
     }
 
     /// Where it listens: the port is known here when 0 was asked for.
@@ -45,12 +46,17 @@ impl<D: Deposit> Listener<D> {
         self.address
     }
 
+    /// Counts the associations that are open, for as long as anybody asks.
+    pub fn open(&self) -> impl Fn() -> usize + Send + Sync + use<D> {
+        let slots = self.slots.clone();
+        move || slots.open()
+    }
+
     /// Serves until `shutdown` completes. Then accepts no more, lets associations finish what is on the wire for
     /// `limits.drain` at most, and aborts what is left. Returns when the last association has ended.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Listener { config, deposit, socket, address } = self;
+        let Listener { config, deposit, socket, address, slots } = self;
         let (phase, phases) = watch::channel(Phase::Running);
-        let slots = Slots::default();
         let mut tasks = JoinSet::new();
         tracing::info!(%address, "listening");
         tokio::pin!(shutdown);
