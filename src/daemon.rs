@@ -92,11 +92,14 @@ impl Daemon {
         let (precision, because) = classifier.precision();
         let (device, precision) = (classifier.device_name(), precision.name());
         info!(model = classifier.hash(), device, precision, because, "the network is loaded");
-        let metrics = Arc::new(Metrics::new(&classifier.identity(), precision));
-        let counted = metrics.clone();
+        // Who cannot be asked need not count.
+        let figures = config.metrics.listen.map(|at| (at, Arc::new(Metrics::new(&classifier.identity(), precision))));
+        let counted = figures.as_ref().map(|(_, metrics)| metrics.clone());
         let tell = move |event: &Event| {
             audit::tell(event);
-            counted.count(event);
+            if let Some(metrics) = &counted {
+                metrics.count(event);
+            }
         };
         let ledger = Ledger::open_telling(&state.join(ledger::FILE), Arc::new(tell))?;
         upkeep::reconcile(&spool, &ledger, &config, accept_missing).await?;
@@ -131,20 +134,17 @@ impl Daemon {
             looked,
             decided: decided.clone(),
         };
-        let figures = match config_rx.borrow().metrics.listen {
-            Some(address) => {
-                let refused = |source| DaemonError::Metrics { address, source };
-                Some(bind(address).map_err(refused)?)
-            }
-            None => None,
-        };
-        let figures = figures.map(|socket| {
+        let mut watched = None;
+        if let Some((wanted, metrics)) = figures {
+            let refused = |source| DaemonError::Metrics { address: wanted, source };
+            let socket = TcpListener::bind(wanted).await.map_err(refused)?;
+            info!(address = %socket.local_addr().map_err(refused)?, "metrics on /metrics");
             let associations = Box::new(listener.open());
             let (ledger, spool, config) = (ledger.clone(), spool.clone(), config_rx.clone());
             let figures = Figures { metrics, ledger, spool, config, associations };
             // Last of all: whoever watches sees the end.
-            tokio::spawn(figures.serve(socket, deliver_rx.clone()))
-        });
+            watched = Some(tokio::spawn(figures.serve(socket, deliver_rx.clone())));
+        }
         let deliver = Deliver::new(config_rx.clone(), ledger.clone(), spool.clone(), decided);
 
         let stages = [
@@ -155,7 +155,7 @@ impl Daemon {
                 tokio::spawn(upkeep::retain(config_rx, spool, ledger.clone(), deliver_rx)),
             ]
             .into_iter()
-            .chain(figures)
+            .chain(watched)
             .collect(),
         ];
         let watchdog = tokio::spawn(notify::watchdog(ledger.clone()));
@@ -225,14 +225,6 @@ impl Daemon {
         let told = self.ledger.event(Event::new("stopped", serde_json::Value::Null)).await;
         self.ledger.close().await.and(told)
     }
-}
-
-/// A socket for the figures; where it listens is told.
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = std::net::TcpListener::bind(address)?;
-    socket.set_nonblocking(true)?;
-    info!(address = %socket.local_addr()?, "metrics on /metrics");
-    TcpListener::from_std(socket)
 }
 
 /// Completes when the signal is given.

@@ -33,6 +33,15 @@ fn port(router: &Router) -> u16 {
     told().unwrap()
 }
 
+/// A site whose figures may be asked for, started, and their port.
+fn watched(archive: u16) -> Option<(Site, Router, u16)> {
+    let mut site = Site::with_archive(archive)?;
+    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+    let router = site.start();
+    let port = port(&router);
+    Some((site, router, port))
+}
+
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -66,10 +75,7 @@ fn sum(text: &str, begins: &str) -> f64 {
 #[test]
 fn the_figures_are_those_of_the_log_and_name_nobody() {
     let archive = Archive::start();
-    let Some(mut site) = Site::with_archive(archive.port) else { return };
-    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let router = site.start();
-    let port = port(&router);
+    let Some((_site, router, port)) = watched(archive.port) else { return };
     let samples = samples();
     let objects: Vec<Object> = samples.iter().map(|s| s.object.clone()).collect();
     for object in &objects {
@@ -136,10 +142,7 @@ fn reads_as_openmetrics(text: &str) {
 #[test]
 fn open_associations_and_idle_destinations_are_counted_and_no_patient_is_named() {
     let archive = Archive::start();
-    let Some(mut site) = Site::with_archive(archive.port) else { return };
-    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let router = site.start();
-    let port = port(&router);
+    let Some((_site, router, port)) = watched(archive.port) else { return };
     let text = figures(port);
     assert!(text.contains("radroute_queued{destination=\"archive\"} 0\n"), "{text}");
     let object = Object::slice(92, 0);
@@ -167,10 +170,7 @@ fn detail(event: &serde_json::Value) -> serde_json::Value {
 
 #[test]
 fn what_waits_for_an_archive_that_is_down_is_counted() {
-    let Some(mut site) = Site::with_archive(1) else { return };
-    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let router = site.start();
-    let port = port(&router);
+    let Some((_site, router, port)) = watched(1) else { return };
     for n in 0..3 {
         assert_eq!(wire::send(router.port, "M", &[Object::slice(90, n)]).unwrap(), [0]);
     }
@@ -180,10 +180,7 @@ fn what_waits_for_an_archive_that_is_down_is_counted() {
 
 #[test]
 fn whoever_asks_wrongly_or_not_at_all_harms_nobody() {
-    let Some(mut site) = Site::with_archive(1) else { return };
-    site.tables += "[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let router = site.start();
-    let port = port(&router);
+    let Some((_site, router, port)) = watched(1) else { return };
     let get = |path: &str| ask(port, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).map(|a| a.0);
     assert_eq!(get("/"), Some(404));
     assert_eq!(get("/metrics/../../etc/passwd"), Some(404));

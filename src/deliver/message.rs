@@ -111,14 +111,12 @@ impl Message {
         match &mut self.body {
             Body::Made(made) => made.all_but_last(mouth).await,
             Body::Spliced { file, pdus, failed, .. } => {
-                mouth.gather(true);
                 while !pdus.at_last() {
                     *failed = next_pdu(file, pdus, mouth).await?.err();
                     if failed.is_some() {
                         return Ok(false);
                     }
                 }
-                mouth.gather(false);
                 Ok(true)
             }
         }

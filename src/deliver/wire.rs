@@ -4,23 +4,17 @@ use super::association::{AssociationError, MAX_PDU};
 use crate::dataset::splice::Span;
 use crate::dimse::command::MAX_COMMAND;
 use dicom_ul::pdu::{AbortRQSource, PDU_HEADER_SIZE, PDataValue, PDataValueType, Pdu, read_pdu, write_pdu};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::net::sockopt::set_tcp_cork;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Type, reserved, 32-bit length.
 const HEADER: usize = PDU_HEADER_SIZE as usize;
-
-/// How long a thread waits for room in its socket before it looks at what else may have happened.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// What the peer says. Everything here may be abandoned at any await and taken up again; nothing has a timeout of its own.
 #[derive(Debug)]
@@ -136,12 +130,6 @@ impl Mouth {
         }
     }
 
-    /// Whether what is sent may wait until it fills a packet: many small PDUs wake the peer less often then.
-    pub(super) fn gather(&self, gather: bool) {
-        // What the system does not do costs time alone.
-        let _ = set_tcp_cork(self.stream.as_ref(), gather);
-    }
-
     /// Sends a PDU, parts of which lie in `file`: these go from the page cache to the socket without passing through here. The inner
     /// error is the file's, in the midst of the PDU. Blocks while the disk is read.
     pub(super) async fn splice(&mut self, pdu: &[Span], file: &File) -> Result<io::Result<()>, AssociationError> {
@@ -219,21 +207,13 @@ async fn put_file(stream: &TcpStream, file: &File, mut offset: u64, len: u64) ->
     Ok(())
 }
 
-/// Does `act` once the socket takes something. The thread waits for that itself: it is woken once, where the runtime's would have
-/// to be woken first, and that some hundred times for an image. Now and then it looks whether the peer says something.
+/// Does `act` once the socket takes something.
 async fn ready(stream: &TcpStream, mut act: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
     loop {
-        match act() {
-            Err(Errno::AGAIN) => {
-                let room = PollFd::new(stream, PollFlags::OUT);
-                match rustix::event::poll(&mut [room], Some(&TICK)) {
-                    Ok(0) => tokio::task::yield_now().await,
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Err(Errno::INTR) => {}
-            done => return Ok(done?),
+        match stream.try_io(Interest::WRITABLE, || Ok(act()?)) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
         }
     }
 }

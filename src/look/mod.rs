@@ -2,9 +2,8 @@
 //!
 //! Begins on receipt, while the association is still open; only the verdict waits for the series. Reading and decoding run on
 //! blocking threads, a few at a time; what is read waits, small, for the one thread that owns the network and takes together
-//! whatever waits. Whatever goes wrong here is
-//! written down as [`Look::Undecodable`] and never holds an instance back: a decoder that panics or takes too long, a network that
-//! gives no answer, and even an image that ends the process ([`Suspects`]).
+//! whatever waits. Whatever goes wrong here is written down as [`Look::Undecodable`] and never holds an instance back: a decoder
+//! that panics or takes too long, a network that gives no answer, and even an image that ends the process ([`Suspects`]).
 
 mod network;
 mod suspects;

@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use serde_json::Value;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -69,6 +69,15 @@ pub struct Now {
     pub syncs: u64,
 }
 
+/// The same figure, which the registry tells from now on.
+fn told<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, unit: Option<Unit>, figure: M) -> M {
+    match unit {
+        Some(unit) => to.register_with_unit(name, help, unit, figure.clone()),
+        None => to.register(name, help, figure.clone()),
+    }
+    figure
+}
+
 fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
@@ -80,50 +89,46 @@ impl Metrics {
         let build = [("version", env!("CARGO_PKG_VERSION")), ("model", model), ("precision", precision)];
         let build: Labels = build.map(|(name, value)| (name, value.to_owned())).into();
         registry.register("build", "This radroute and its network", Info::new(build));
-        let mut metrics = Metrics {
-            registry: Registry::default(),
-            events: Family::default(),
-            associations: Family::default(),
-            open: Gauge::default(),
-            refused: Family::default(),
-            received_bytes: Counter::default(),
-            looked: Family::default(),
-            verdicts: Family::default(),
-            deliveries: Family::default(),
-            sent_bytes: Counter::default(),
-            stages: Family::new_with_constructor(histogram),
-            queued: Family::default(),
-            unlooked: Gauge::default(),
-            undecided: Gauge::default(),
-            free: Gauge::default(),
-            commits: Counter::default(),
-            syncs: Counter::default(),
-            writing: Mutex::default(),
-        };
+        let r = &mut registry;
+        let bytes = || Some(Unit::Bytes);
+        let stages = Stages::new_with_constructor(histogram);
         for stage in STAGES {
-            drop(metrics.stages.get_or_create(&vec![("stage", stage.to_owned())]));
+            drop(stages.get_or_create(&vec![("stage", stage.to_owned())]));
         }
-        let m = &metrics;
-        registry.register("events", "Events of the audit, by kind", m.events.clone());
-        registry.register("associations", "Associations that ended, by how", m.associations.clone());
-        registry.register("associations_open", "Associations that are open", m.open.clone());
-        registry.register("refused", "Instances refused, by DIMSE status", m.refused.clone());
-        let bytes = Unit::Bytes;
-        registry.register_with_unit("received", "Files received into the spool", bytes, m.received_bytes.clone());
-        registry.register("looked", "Instances by what looking gave", m.looked.clone());
-        registry.register("verdicts", "Instances by the verdict of their series and its region", m.verdicts.clone());
-        registry.register("deliveries", "Attempts to deliver, by destination and outcome", m.deliveries.clone());
-        registry.register_with_unit("sent", "Data sets delivered", Unit::Bytes, m.sent_bytes.clone());
-        let help = "Time of a delivered instance in each stage; the six add up to its way from first byte to response";
-        registry.register_with_unit("stage", help, Unit::Seconds, m.stages.clone());
-        registry.register("queued", "Deliveries that wait, by destination", m.queued.clone());
-        registry.register("unlooked", "Instances that wait for the network", m.unlooked.clone());
-        registry.register("undecided", "Instances that wait for their series' verdict", m.undecided.clone());
-        registry.register_with_unit("spool_free", "Free on the disk of the spool", Unit::Bytes, m.free.clone());
-        registry.register("ledger_commits", "Transactions of the ledger", m.commits.clone());
-        registry.register("ledger_syncs", "Transactions of the ledger that were synced", m.syncs.clone());
-        metrics.registry = registry;
-        metrics
+        let of_stages =
+            "Time of a delivered instance in each stage; the six add up to its way from first byte to response";
+        Metrics {
+            events: told(r, "events", "Events of the audit, by kind", None, Family::default()),
+            associations: told(r, "associations", "Associations that ended, by how", None, Family::default()),
+            open: told(r, "associations_open", "Associations that are open", None, Gauge::default()),
+            refused: told(r, "refused", "Instances refused, by DIMSE status", None, Family::default()),
+            received_bytes: told(r, "received", "Files received into the spool", bytes(), Counter::default()),
+            looked: told(r, "looked", "Instances by what looking gave", None, Family::default()),
+            verdicts: told(
+                r,
+                "verdicts",
+                "Instances by the verdict of their series and its region",
+                None,
+                Family::default(),
+            ),
+            deliveries: told(
+                r,
+                "deliveries",
+                "Attempts to deliver, by destination and outcome",
+                None,
+                Family::default(),
+            ),
+            sent_bytes: told(r, "sent", "Data sets delivered", bytes(), Counter::default()),
+            stages: told(r, "stage", of_stages, Some(Unit::Seconds), stages),
+            queued: told(r, "queued", "Deliveries that wait, by destination", None, Family::default()),
+            unlooked: told(r, "unlooked", "Instances that wait for the network", None, Gauge::default()),
+            undecided: told(r, "undecided", "Instances that wait for their series' verdict", None, Gauge::default()),
+            free: told(r, "spool_free", "Free on the disk of the spool", bytes(), Gauge::default()),
+            commits: told(r, "ledger_commits", "Transactions of the ledger", None, Counter::default()),
+            syncs: told(r, "ledger_syncs", "Transactions of the ledger that were synced", None, Counter::default()),
+            writing: Mutex::default(),
+            registry,
+        }
     }
 
     /// Counts an event.

@@ -43,7 +43,7 @@ pub struct Incoming {
 impl Incoming {
     pub(super) fn begin(spool: Arc<Inner>, min_free: u64) -> Result<Incoming, SpoolError> {
         spool.check_free(min_free)?;
-        let spare = spool.spares.take(&spool)?;
+        let spare = spool.spares.take(&spool, min_free)?;
         let incoming = Incoming {
             spool,
             name: spare.name,

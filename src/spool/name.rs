@@ -5,11 +5,12 @@ const TIME: usize = 12;
 /// Hex digits of chance.
 const CHANCE: usize = 16;
 
-/// New names, all of one folder; 56 random bits within one millisecond do not meet again.
-pub fn handful(count: usize) -> Vec<String> {
+/// New names of one folder, and that folder; 56 random bits within one millisecond do not meet again.
+pub fn handful(count: usize) -> (String, Vec<String>) {
     let millis = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
-    let bucket = rand::random::<u8>();
-    (0..count).map(|_| format!("{millis:012x}-{bucket:02x}{:014x}", rand::random::<u64>() >> 8)).collect()
+    let bucket = format!("{:02x}", rand::random::<u8>());
+    let names = (0..count).map(|_| format!("{millis:012x}-{bucket}{:014x}", rand::random::<u64>() >> 8)).collect();
+    (bucket, names)
 }
 
 /// The folder of a name; `None` if it is no name of ours.
@@ -25,10 +26,9 @@ mod tests {
 
     #[test]
     fn new_names_are_ours_and_differ() {
-        let names = handful(2);
+        let (folder, names) = handful(2);
         assert_ne!(names[0], names[1]);
-        assert!(bucket(&names[0]).is_some());
-        assert_eq!(bucket(&names[0]), bucket(&names[1]));
+        assert!(names.iter().all(|name| bucket(name) == Some(&folder[..])), "{folder}: {names:?}");
         assert_eq!(bucket("0193f5a2c7d1-7f3a09c4d5e6f708"), Some("7f"));
     }
 

@@ -1,8 +1,8 @@
 //! Empty files made ahead, so that the name of a file outlives a power cut before its first byte comes: one sync of a folder for
 //! a handful of instances instead of one for each.
 
-use super::{Inner, SpoolError, folder_of, name, sync_dir};
-use std::fs::{self, File, OpenOptions};
+use super::{Inner, SpoolError, name, sync_dir};
+use std::fs::{self, File};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// So many are made at once, in one folder.
@@ -20,15 +20,15 @@ pub(super) struct Spare {
 pub(super) struct Spares(Mutex<Vec<Spare>>);
 
 impl Spares {
-    /// One of them; where there is none, a handful is made first.
-    pub(super) fn take(&self, spool: &Inner) -> Result<Spare, SpoolError> {
-        if let Some(spare) = self.lock().pop() {
-            return Ok(spare);
+    /// One of them; where there is none, a handful is made first. `min_free` is for the error alone.
+    pub(super) fn take(&self, spool: &Inner, min_free: u64) -> Result<Spare, SpoolError> {
+        loop {
+            if let Some(spare) = self.lock().pop() {
+                return Ok(spare);
+            }
+            let made = make(spool, min_free)?;
+            self.lock().extend(made);
         }
-        let mut made = make(spool)?;
-        let one = made.pop().ok_or_else(|| SpoolError::Name(String::new()))?;
-        self.lock().append(&mut made);
-        Ok(one)
     }
 
     /// Whether a file is one of them.
@@ -48,23 +48,25 @@ impl Spares {
     }
 }
 
-fn make(spool: &Inner) -> Result<Vec<Spare>, SpoolError> {
-    let names = name::handful(HANDFUL);
-    let mut made = Vec::with_capacity(names.len());
-    let done = names.into_iter().try_for_each(|name| {
-        let path = spool.path(&name)?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        made.push(Spare { name, file: file.map_err(|e| spool.refused(0, "create", e))? });
-        Ok(())
-    });
-    let first = made.first().map(|spare| spool.path(&spare.name)).transpose()?;
-    match done.and_then(|()| first.map_or(Ok(()), |path| sync_dir(folder_of(&path)))) {
+/// A handful, all of it or nothing.
+fn make(spool: &Inner, min_free: u64) -> Result<Vec<Spare>, SpoolError> {
+    let mut made = Vec::with_capacity(HANDFUL);
+    match fill(spool, min_free, &mut made) {
         Ok(()) => Ok(made),
-        Err(e) => {
+        Err(error) => {
             made.iter().for_each(|spare| remove(spool, spare));
-            Err(e)
+            Err(error)
         }
     }
+}
+
+fn fill(spool: &Inner, min_free: u64, made: &mut Vec<Spare>) -> Result<(), SpoolError> {
+    let (folder, names) = name::handful(HANDFUL);
+    for name in names {
+        let file = File::create_new(spool.path(&name)?).map_err(|e| spool.refused(min_free, "create", e))?;
+        made.push(Spare { name, file });
+    }
+    sync_dir(&spool.root.join(folder))
 }
 
 fn remove(spool: &Inner, spare: &Spare) {

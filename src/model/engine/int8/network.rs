@@ -35,8 +35,7 @@ pub struct WholeNetwork {
 }
 
 impl WholeNetwork {
-    /// Quantises a network for maps of these steps; its first `single` blocks stay in
-    /// single precision.
+    /// Quantises a network for maps of these steps; its first `single` blocks stay in single precision.
     ///
     /// # Errors
     /// Another number of steps; no block is left; candle's.

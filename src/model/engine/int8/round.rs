@@ -24,8 +24,7 @@ impl Quantised {
     /// What the whole number in a row and a column stands for.
     pub fn value(&self, row: usize, column: usize) -> f32 {
         let groups = self.weights.len() / (self.scales.len().next_multiple_of(PANEL) * 4);
-        let place = ((column / PANEL * groups + row / 4) * PANEL + column % PANEL) * 4 + row % 4;
-        f32::from(self.weights[place]) * self.scales[column]
+        f32::from(self.weights[place(row, column, groups)]) * self.scales[column]
     }
 }
 
@@ -42,11 +41,16 @@ pub fn quantise(values: &[f32], from: usize, columns: usize) -> Quantised {
         let scale = if most > 0.0 { most / MOST } else { 1.0 };
         let exact: Vec<f32> = column.map(|v| v / scale).collect();
         for (r, whole) in rounded(&exact, from).into_iter().enumerate() {
-            weights[((c / PANEL * groups + r / 4) * PANEL + c % PANEL) * 4 + r % 4] = whole as i8;
+            weights[place(r, c, groups)] = whole as i8;
         }
         scales.push(scale);
     }
     Quantised { weights, scales }
+}
+
+/// Where a weight lies among those packed, which have so many groups of four rows.
+fn place(row: usize, column: usize, groups: usize) -> usize {
+    ((column / PANEL * groups + row / 4) * PANEL + column % PANEL) * 4 + row % 4
 }
 
 /// Values `[taps, from]` of one output, in its steps → whole numbers.
