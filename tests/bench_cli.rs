@@ -41,7 +41,9 @@ fn one_object_with_every_key_and_nothing_left_behind() {
     let object: Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<&String> = object.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["capacity_per_hour", "cpu", "decode_ms", "engine", "spool_sync_ms", "threads"]);
-    assert_eq!(object["engine"].as_object().unwrap().keys().collect::<Vec<_>>(), ["f32", "int8"]);
+    // A figure of CUDA is there only where a device is.
+    let engines = object["engine"].as_object().unwrap().keys().filter(|k| *k != "cuda");
+    assert_eq!(engines.collect::<Vec<_>>(), ["f32", "int8"]);
     assert!(positive(&object["engine"]["f32"]["images_per_s"]), "{text}");
     let int8 = &object["engine"]["int8"]["images_per_s"];
     assert!(positive(int8), "the shipped card has steps: {text}");

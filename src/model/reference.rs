@@ -103,3 +103,37 @@ fn fits(inputs: &[Vec<f32>], size: usize) -> std::result::Result<(), ModelError>
         None => Ok(()),
     }
 }
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+    use crate::config::{DeviceChoice, PrecisionChoice};
+    use crate::model::{Classifier, device};
+
+    /// Needs a GPU; the CPU's operations are tested against the engine in tests/engine.rs.
+    #[test]
+    fn a_gpu_gives_the_logits_and_maps_of_the_cpu() {
+        let Ok(gpu) = device(DeviceChoice::Cuda) else {
+            return eprintln!("SKIPPED: no CUDA device answers");
+        };
+        // From the root of the repository, as cargo runs tests; the program may have been built elsewhere.
+        let model = std::path::PathBuf::from("weights/radroute.safetensors");
+        let classifier = Classifier::load(&model, DeviceChoice::Cuda, PrecisionChoice::Auto).unwrap();
+        assert_eq!(classifier.device_name(), "cuda:0");
+        let weights = crate::model::weights::Weights::from_bytes(&model, &std::fs::read(&model).unwrap()).unwrap();
+        let folded = Folded::new(&weights, classifier.card().heads.len()).unwrap();
+        let [on_gpu, on_cpu] = [&gpu, &Device::Cpu].map(|device| Reference::new(&folded, device).unwrap());
+        for (images, size) in [(1, 160), (3, 160), (7, 224), (2, 75)] {
+            let square = |i: usize| (0..size * size).map(|p| ((p * 7 + i * 131) % 101) as f32 / 25.0 - 2.0).collect();
+            let inputs: Vec<Vec<f32>> = (0..images).map(square).collect();
+            let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let (a, b) = (on_gpu.logits(&inputs, size).unwrap(), on_cpu.logits(&inputs, size).unwrap());
+            let worst = far(&a.concat(), &b.concat());
+            println!("{images} images of side {size}: logits differ by {worst:e} at most");
+            assert!(worst < 1e-4, "{images} {size}: {worst}");
+            let [a, b] = [&on_gpu, &on_cpu].map(|n| n.activation_maps(&inputs, size).unwrap().concat());
+            let worst = a.iter().zip(&b).map(|(a, b)| far(&a.values, &b.values)).fold(0.0, f32::max);
+            assert!(worst < 1e-3, "{images} {size}: maps differ by {worst}");
+        }
+    }
+}

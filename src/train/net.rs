@@ -279,3 +279,51 @@ fn max_pool(x: &Tensor) -> Result<Tensor> {
         plain::max_pool(x)
     }
 }
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+    use crate::config::DeviceChoice;
+    use crate::train::recipe::Recipe;
+    use rand::SeedableRng;
+
+    /// Needs a GPU: one pass forward and back of all layers, the stem among them, on both devices.
+    #[test]
+    fn a_gpu_gives_the_gradients_of_the_cpu() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let Ok(gpu) = crate::model::device(DeviceChoice::Cuda) else {
+            eprintln!("SKIPPED: no CUDA device answers");
+            return Ok(());
+        };
+        let file = std::path::Path::new("weights/radroute.safetensors");
+        let weights = Weights::from_bytes(file, &std::fs::read(file)?)?;
+        let rates = Recipe::parse("[rates]\nstem = 1.0\nlayer1 = 1.0\nlayer2 = 1.0\nlayer3 = 1.0")?.rates;
+        let (images, side, heads) = (6, 96, 5);
+        let pixels: Vec<f32> =
+            (0..images * side * side).map(|p| (p as f32 * 0.37).sin() + (p as f32 * 0.011).cos()).collect();
+        let mut both = Vec::new();
+        for device in [&gpu, &Device::Cpu] {
+            let trained = Trained::new(&weights, &rates, &vec![None; heads], &mut StdRng::seed_from_u64(1), device)?;
+            let maps = Tensor::from_vec(pixels.clone(), (images, side, side, 1), device)?;
+            let logits = trained.forward(&maps, 0.0, &mut StdRng::seed_from_u64(2))?;
+            let gradients = logits.sqr()?.sum_all()?.backward()?;
+            let mut all = vec![("logits".to_owned(), logits.flatten_all()?.to_vec1::<f32>()?)];
+            for layer in trained.layers() {
+                for var in [&layer.weight, &layer.scale, &layer.shift] {
+                    let gradient = gradients.get(var).ok_or("no gradient")?;
+                    all.push((layer.name.clone(), gradient.flatten_all()?.to_vec1()?));
+                }
+                let running = layer.running.lock().map_err(|_| "poisoned")?.clone();
+                all.push((format!("{} mean", layer.name), running.mean));
+                all.push((format!("{} variance", layer.name), running.variance));
+            }
+            both.push(all);
+        }
+        for ((name, a), (_, b)) in both[0].iter().zip(&both[1]) {
+            let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|x| x * x).sum::<f32>().sqrt();
+            let far = norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied()).max(1e-6);
+            println!("{name}: {far:e}");
+            assert!(far < 1e-2, "{name}: {far}");
+        }
+        Ok(())
+    }
+}

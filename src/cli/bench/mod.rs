@@ -141,6 +141,9 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
     };
     let f32 = speed(&single)?;
     let int8 = whole.as_ref().map(speed).transpose()?.unwrap_or_default();
+    // `None` where this build has no CUDA, or no device answers.
+    let on_cuda = Classifier::load(&model, DeviceChoice::Cuda, PrecisionChoice::F32).ok();
+    let cuda = on_cuda.as_ref().map(speed).transpose()?;
     let classify = measure::classify(classifier).map_err(|e| software(e.into()))?;
     let dx = Picture::new(DX.0, DX.1);
     let decode_ms = read_all(&args.images, &dx, folder.path(), classifier.wanted_pixels())?;
@@ -152,7 +155,7 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
     let dx = handle(classifier, &dx, &folder.path().join("dx")).map_err(disk)?;
     let cr = handle(classifier, &Picture::new(CR.0, CR.1), &folder.path().join("cr")).map_err(disk)?;
     Ok(Report {
-        engine: Engine { f32, int8 },
+        engine: Engine { f32, int8, cuda },
         decode_ms,
         spool_sync_ms: Some(rounded(dx.sync * 1e3)),
         capacity_per_hour: Capacity {

@@ -23,6 +23,9 @@ pub(super) struct Report {
 pub(super) struct Engine {
     pub f32: Speed,
     pub int8: Speed,
+    /// Single precision on the first CUDA device; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<Speed>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -59,6 +62,9 @@ impl Report {
         };
         row("network, fp32", self.engine.f32.images_per_s, "images a second");
         row("network, int8", self.engine.int8.images_per_s, "images a second");
+        if let Some(cuda) = &self.engine.cuda {
+            row("network, CUDA", cuda.images_per_s, "images a second");
+        }
         for (syntax, ms) in self.decode_ms.iter().filter(|(_, ms)| ms.is_some()) {
             row(&format!("read: {}", name(syntax)), *ms, "ms an image");
         }
