@@ -76,6 +76,7 @@ def main(folder: Path) -> None:
     jpeg_xl = imagecodecs.jpegxl_encode(image, lossless=True, bitspersample=12, effort=3)
     write(folder / "jpeg_xl_lossless.dcm", "1.2.840.10008.1.2.4.110", jpeg_xl)
     tools = {
+        "jpeg_12_bits": ("dcmcjpeg", "+ee", "+bt", "+q", "90"),
         "jpeg_lossless_57_predictor_4": ("dcmcjpeg", "+el", "+sv", "4"),
         "jpeg_lossless_57_predictor_6": ("dcmcjpeg", "+el", "+sv", "6"),
         "jpeg_lossless_70": ("dcmcjpeg", "+e1"),

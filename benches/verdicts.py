@@ -1,5 +1,6 @@
-"""Does a lower resolution of JPEG 2000 change verdicts? Radiographs of a folder (PNG, JPEG), brought to 2000 pixels and 12 bits, half of them
-with a frame of padding: each uncompressed, and in JPEG 2000 lossless, lossy and HTJ2K, judged by `radroute classify`.
+"""Does a lower resolution of JPEG 2000 or of 12-bit JPEG change verdicts? Radiographs of a folder (PNG, JPEG), brought to 2000 pixels and 12
+bits, half of them with a frame of padding: each uncompressed, in JPEG 2000 lossless and lossy, HTJ2K and lossy JPEG, judged by
+`radroute classify`.
 
     target/pictures/bin/pip install pillow                    (and what pictures.py says)
     target/pictures/bin/python benches/verdicts.py FOLDER 40 target/release/radroute
@@ -32,7 +33,7 @@ def words(file: Path, rng: np.random.Generator) -> np.ndarray | None:
 
 
 def encode(folder: Path, number: int, values: np.ndarray) -> None:
-    """The four files of an image; every other image gets a frame of padding, white and black in turn."""
+    """The five files of an image; every other image gets a frame of padding, white and black in turn."""
     padding = None
     if number % 2:
         padding = 4095 if number % 4 == 1 else 0
@@ -46,6 +47,7 @@ def encode(folder: Path, number: int, values: np.ndarray) -> None:
         "b lossless": ("1.2.840.10008.1.2.4.90", lossless),
         "c lossy": ("1.2.840.10008.1.2.4.91", lossy),
         "d HTJ2K": ("1.2.840.10008.1.2.4.201", imagecodecs.htj2k_encode(values)),
+        "e JPEG": ("1.2.840.10008.1.2.4.51", imagecodecs.jpeg_encode(values, level=90, bitspersample=12)),
     }
     for name, (syntax, frame) in frames.items():
         plain = name.startswith("a")

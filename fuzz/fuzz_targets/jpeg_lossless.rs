@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use radroute::pixels::jpeg_lossless::Decoder;
+use radroute::pixels::jpeg::lossless::Decoder;
 use std::io::Read;
 
 /// No larger image is decoded, so that a run goes on.

@@ -2,8 +2,10 @@
 
 use super::codestream::{self, Claim};
 use super::header::Image;
-use super::jpeg_lossless::{self, Decoder, LosslessError};
+use super::jpeg::{JpegError, lossless, sequential};
 use super::layout::Layout;
+use super::lut::Modality;
+use super::stored::factor;
 use super::{PixelsError, codecs, rle, undecodable};
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,11 +102,15 @@ pub(super) fn decode(frame: Vec<u8>, image: &Image, wanted: usize) -> Result<Raw
         }
         "1.2.840.10008.1.2.4.57" | "1.2.840.10008.1.2.4.70" => {
             let claim = claimed(codestream::jpeg(&frame))?;
-            lossless(frame, claim, image)
+            by_lines(frame, claim, image)
         }
         "1.2.840.10008.1.2.4.50" | "1.2.840.10008.1.2.4.51" => {
             let claim = claimed(codestream::jpeg(&frame))?;
-            codecs::registered(frame, claim, image)
+            match claim.precision {
+                // The library reads no others.
+                ..=8 => codecs::registered(frame, claim, image),
+                _ => by_blocks(frame, claim, image, wanted),
+            }
         }
         "1.2.840.10008.1.2.4.80" | "1.2.840.10008.1.2.4.81" => {
             let claim = claimed(codestream::jpeg(&frame))?;
@@ -148,12 +154,24 @@ pub(super) fn watched<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<
 }
 
 /// JPEG Lossless by our decoder, in whatever other form by the library's.
-fn lossless(frame: Vec<u8>, claim: Claim, image: &Image) -> Result<Raw, PixelsError> {
+fn by_lines(frame: Vec<u8>, claim: Claim, image: &Image) -> Result<Raw, PixelsError> {
     let layout = decoded_layout(image, claim);
     let (columns, rows) = (image.columns, image.rows);
-    if let Err(LosslessError::Other(_)) = jpeg_lossless::form(&frame) {
+    if let Err(JpegError::Other(_)) = lossless::form(&frame) {
         return codecs::registered(frame, claim, image);
     }
-    let decoder = Decoder::new(frame, columns, rows).map_err(|error| undecodable(error.to_string()))?;
+    let decoder = lossless::Decoder::new(frame, columns, rows).map_err(|error| undecodable(error.to_string()))?;
+    Ok(Raw { columns, rows, layout, samples: Box::new(decoder) })
+}
+
+/// JPEG of 12 bits by our decoder, no finer than `wanted` asks for. Smaller blocks are averages of samples, not of what a LUT makes of
+/// them, and padding would be among them.
+fn by_blocks(frame: Vec<u8>, claim: Claim, image: &Image, wanted: usize) -> Result<Raw, PixelsError> {
+    let layout = decoded_layout(image, claim);
+    let whole = image.padding.is_some() || !matches!(image.modality, Modality::Linear { .. });
+    let halvings = if whole { 0 } else { factor(image.columns, image.rows, wanted).ilog2() };
+    let decoder = sequential::Decoder::new(frame, image.columns, image.rows, halvings)
+        .map_err(|error| undecodable(error.to_string()))?;
+    let (columns, rows) = decoder.size();
     Ok(Raw { columns, rows, layout, samples: Box::new(decoder) })
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! budget     how much of all that may be in memory at once
 //! header     the attributes of the Image Pixel module, LUTs and window; where the pixels are (never believing a length)
-//! decode     encapsulated pixels → stored values: rle, jpeg_lossless, codecs (other people's), codestream (what a codestream claims)
+//! decode     encapsulated pixels → stored values: rle, jpeg, codecs (other people's), codestream (what a codestream claims)
 //! layout     how stored values lie in their bytes; which are padding
 //! stored     stored values → mask, sign, padding, modality LUT → box average, row by row
 //! display    VOI LUT, window or percentiles, polarity → Plane
@@ -21,7 +21,7 @@ mod codestream;
 mod decode;
 mod display;
 mod header;
-pub mod jpeg_lossless;
+pub mod jpeg;
 mod layout;
 mod lut;
 mod picture;

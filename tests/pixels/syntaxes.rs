@@ -213,6 +213,59 @@ fn baseline_jpeg_is_close() {
 }
 
 #[test]
+fn jpeg_of_twelve_bits_is_what_dcmtk_decodes() {
+    let bench = Bench::new();
+    for (columns, rows, signed) in [(160, 120, false), (451, 333, true)] {
+        let values: Vec<u16> =
+            scene(columns, rows, 12).iter().map(|v| v.wrapping_sub(if signed { 2048 } else { 0 })).collect();
+        let mut o = Object::new(columns, rows, 12, &values);
+        o.window(if signed { "0" } else { "2048" }, "4096").us(0x0028_0103, &[u16::from(signed)]);
+        let plain = bench.write("plain.dcm", &o.file());
+        for quality in ["60", "95"] {
+            let options = ["+ee", "+bt", "+q", quality];
+            let Some(packed) = bench.dcmtk("dcmcjpeg", &options, &plain, "packed.dcm") else { return };
+            let syntax = dicom_object::open_file(&packed).unwrap().meta().transfer_syntax().to_owned();
+            assert_eq!(syntax.trim_end_matches('\0'), "1.2.840.10008.1.2.4.51");
+            let Some(theirs) = bench.dcmtk("dcmdjpeg", &["+te"], &packed, "theirs.dcm") else { return };
+            // Two decoders of lossy JPEG may round differently; and a lower resolution is no average to the last digit.
+            for (wanted, most) in [(usize::MAX, 1.01 / 4095.0), (150, 0.03), (75, 0.03), (40, 0.03), (20, 0.03)] {
+                let (ours, theirs) = (read_dicom(&packed, wanted).unwrap(), read_dicom(&theirs, wanted).unwrap());
+                assert!(ours.width.max(ours.height) >= wanted.min(columns.into()), "{wanted}");
+                if wanted == usize::MAX {
+                    assert!(ours != read_dicom(&plain, wanted).unwrap(), "it is lossy");
+                }
+                if (ours.width, ours.height) != (theirs.width, theirs.height) {
+                    // Averages of eight and then of the rest, or of all at once: cells of another size.
+                    continue;
+                }
+                let far = ours.data.iter().zip(&theirs.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far <= most, "{columns} {quality} {wanted}: {far}");
+            }
+        }
+    }
+}
+
+#[test]
+fn jpeg_of_eight_bits_by_blocks_is_what_the_library_decodes() {
+    use radroute::pixels::jpeg::sequential::Decoder;
+    use std::io::Read;
+    let mut compared = 0;
+    for (path, ..) in manifest().into_iter().filter(|(_, syntax, _)| syntax == BASELINE) {
+        let object = dicom_object::open_file(&path).unwrap();
+        let pixels = object.element(dicom_dictionary_std::tags::PIXEL_DATA).unwrap();
+        let stream = pixels.fragments().unwrap().concat();
+        let theirs = image::load_from_memory_with_format(&stream, image::ImageFormat::Jpeg).unwrap().into_luma8();
+        let (columns, rows) = (theirs.width() as usize, theirs.height() as usize);
+        let mut ours = Vec::new();
+        Decoder::new(stream, columns, rows, 0).unwrap().read_to_end(&mut ours).unwrap();
+        assert_eq!(ours.len(), theirs.len());
+        assert!(ours.iter().zip(theirs.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 1), "{path:?}");
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
+#[test]
 fn jpeg_ls_is_lossless_and_near_lossless_is_near() {
     let bench = Bench::new();
     // Of several sizes: CharLS puts a fill byte into streams of an odd length.

@@ -1,6 +1,7 @@
 //! The decoder against an encoder that follows the standard's formulas one sample at a time; tests/pixels has other people's.
 
 use super::*;
+use JpegError::Other;
 use proptest::prelude::*;
 
 /// How a stream is to be written.
@@ -99,7 +100,7 @@ fn encode(values: &[u16], form: Form) -> Vec<u8> {
     out
 }
 
-fn decode(stream: Vec<u8>, form: Form) -> Result<Vec<u16>, LosslessError> {
+fn decode(stream: Vec<u8>, form: Form) -> Result<Vec<u16>, JpegError> {
     let mut decoder = Decoder::new(stream, form.columns, form.rows)?;
     let mut values = Vec::new();
     while let Some(line) = decoder.next_line() {

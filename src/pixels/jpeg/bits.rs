@@ -1,7 +1,7 @@
-//! The entropy-coded bits of a scan: markers out (ITU-T T.81 B.1.1.5), then differences.
+//! The entropy-coded bits of a scan: markers out (ITU-T T.81 B.1.1.5), then differences and coefficients.
 
-use super::LosslessError;
-use super::table::{Table, difference};
+use super::JpegError;
+use super::table::{Runs, Table, difference};
 use std::ops::Range;
 
 /// Zeros behind the last segment, so that a reader may look ahead.
@@ -9,7 +9,7 @@ const BEHIND: usize = 16;
 
 /// Takes stuffed zeros and markers out of a scan, in place, up to the marker that ends it: the bytes from `start` on become the
 /// segments between restarts, whose places are returned.
-pub(super) fn unstuff(scan: &mut Vec<u8>, start: usize, most: usize) -> Result<Vec<Range<usize>>, LosslessError> {
+pub(super) fn unstuff(scan: &mut Vec<u8>, start: usize, most: usize) -> Result<Vec<Range<usize>>, JpegError> {
     let (mut from, mut to, mut begin) = (start, start, start);
     let mut segments = Vec::new();
     while from < scan.len() {
@@ -27,7 +27,7 @@ pub(super) fn unstuff(scan: &mut Vec<u8>, start: usize, most: usize) -> Result<V
             Some(0xD0..=0xD7) => {
                 segments.push(begin..to);
                 if segments.len() >= most {
-                    return Err(LosslessError::Broken("it has more restarts than lines"));
+                    return Err(JpegError::Broken("it has more restarts than its size allows"));
                 }
                 begin = to;
                 from += 2;
@@ -41,7 +41,7 @@ pub(super) fn unstuff(scan: &mut Vec<u8>, start: usize, most: usize) -> Result<V
     Ok(segments)
 }
 
-/// Reads differences from a segment.
+/// Reads differences and coefficients from a segment.
 pub(super) struct Bits {
     /// The next bits, the first at the top.
     held: u64,
@@ -95,6 +95,29 @@ impl Bits {
                 let rest = (self.held >> (64 - category)) as u32;
                 self.take(category);
                 difference(rest, category)
+            }
+        }
+    }
+
+    /// Zeros before the next coefficient, and the coefficient; `None` behind the last one of a block. Where its value is not
+    /// `asked` for, after so many zeros, it is 0.
+    #[inline(always)]
+    pub fn coefficient(&mut self, bytes: &[u8], table: &Runs, asked: impl Fn(usize) -> bool) -> Option<(usize, i32)> {
+        if self.count < 32 {
+            self.fill(bytes);
+        }
+        let (length, symbol) = table.code(self.held);
+        self.lost |= length == 0;
+        self.take(length);
+        let (run, size) = ((symbol >> 4) as usize, symbol & 15);
+        match (run, size) {
+            // Sixteen zeros, the last in the place of the coefficient.
+            (15, 0) => Some((15, 0)),
+            (_, 0) => None,
+            _ => {
+                let value = if asked(run) { difference((self.held >> (64 - size)) as u32, size) } else { 0 };
+                self.take(size);
+                Some((run, value))
             }
         }
     }

@@ -3,30 +3,17 @@
 //! Here because the kept decoders are several times slower on a radiograph: the figures are in docs/decoding.md. Two lines are all
 //! that is held beside the compressed bytes, and whoever averages them down never sees the whole image. What is read: all seven
 //! predictors, point transforms, restart intervals, 2 to 16 bits, a table for each of four destinations. What has another form
-//! (several components, a height given later, hierarchical) is [`LosslessError::Other`], and left to the library.
+//! (several components, a height given later, hierarchical) is [`JpegError::Other`], and left to the library.
 
-mod bits;
-mod table;
 #[cfg(test)]
 mod tests;
 
-use bits::{Bits, unstuff};
+use super::JpegError::{self, Broken};
+use super::bits::{Bits, unstuff};
+use super::head::{Head, Process};
+use super::table::Table;
 use std::io::{self, Read};
 use std::ops::Range;
-use table::{Codes, Table};
-
-/// Why there are no samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LosslessError {
-    /// A stream of a form that this decoder does not read.
-    #[error("a JPEG stream of another form: {0}")]
-    Other(&'static str),
-    /// A stream that contradicts the standard or itself.
-    #[error("its JPEG stream is damaged: {0}")]
-    Broken(&'static str),
-}
-
-use LosslessError::{Broken, Other};
 
 /// A stream whose headers are read. Samples are read from it as bytes, row by row, in little endian, one byte each up to 8 bits.
 pub struct Decoder {
@@ -50,20 +37,12 @@ pub struct Decoder {
     given: usize,
 }
 
-/// What the headers say.
-#[derive(Default)]
-struct Head {
-    frame: Option<(u32, usize, usize)>,
-    tables: [Option<Codes>; 4],
-    restart: usize,
-}
-
 /// Whether a stream is of the form that is read here.
 ///
 /// # Errors
-/// [`LosslessError::Other`] if it is not; [`LosslessError::Broken`] where its headers are.
-pub fn form(stream: &[u8]) -> Result<(), LosslessError> {
-    Head::default().read(stream).map(|_| ())
+/// [`JpegError::Other`] if it is not; [`JpegError::Broken`] where its headers are.
+pub fn form(stream: &[u8]) -> Result<(), JpegError> {
+    Head::read(stream, Process::Lossless).map(|_| ())
 }
 
 impl Decoder {
@@ -71,12 +50,17 @@ impl Decoder {
     /// `columns` and `rows` before anything of that size is made.
     ///
     /// # Errors
-    /// [`LosslessError`]; nothing has been decoded then.
-    pub fn new(stream: Vec<u8>, columns: usize, rows: usize) -> Result<Decoder, LosslessError> {
-        let mut head = Head::default();
-        let (at, destination, predictor, transform) = head.read(&stream)?;
-        let (precision, wide, high) = head.frame.ok_or(Broken("a scan without a frame"))?;
-        if (wide, high) != (columns, rows) || columns == 0 || rows == 0 {
+    /// [`JpegError`]; nothing has been decoded then.
+    pub fn new(stream: Vec<u8>, columns: usize, rows: usize) -> Result<Decoder, JpegError> {
+        let (head, scan) = Head::read(&stream, Process::Lossless)?;
+        let (precision, predictor, transform) = (head.precision, scan.first, u32::from(scan.low));
+        if !(2..=16).contains(&precision) {
+            return Err(Broken("its frame header is broken"));
+        }
+        if !(1..=7).contains(&predictor) {
+            return Err(Broken("a predictor that is none"));
+        }
+        if (head.columns, head.rows) != (columns, rows) || columns == 0 || rows == 0 {
             return Err(Broken("it holds another size than its head says"));
         }
         if transform >= precision {
@@ -86,10 +70,14 @@ impl Decoder {
             return Err(Broken("it restarts within a line"));
         }
         let interval = if head.restart == 0 { rows } else { head.restart / columns };
-        let codes = head.tables.get(destination).and_then(Option::as_ref).ok_or(Broken("a scan without its table"))?;
+        let codes = head
+            .differences
+            .get(scan.differences)
+            .and_then(Option::as_ref)
+            .ok_or(Broken("a scan without its table"))?;
         let table = Table::new(codes);
         let mut bytes = stream;
-        let mut segments = unstuff(&mut bytes, at, rows.div_ceil(interval))?.into_iter();
+        let mut segments = unstuff(&mut bytes, scan.at, rows.div_ceil(interval))?.into_iter();
         let bits = Bits::new(segments.next().unwrap_or_default());
         let (above, line) = (vec![0; columns], vec![0; columns]);
         let out = Vec::with_capacity(2 * columns);
@@ -113,7 +101,7 @@ impl Decoder {
     }
 
     /// The next line of samples; `None` after the last.
-    pub fn next_line(&mut self) -> Option<Result<&[u16], LosslessError>> {
+    pub fn next_line(&mut self) -> Option<Result<&[u16], JpegError>> {
         if self.row == self.rows {
             return None;
         }
@@ -167,7 +155,7 @@ impl Decoder {
     }
 
     /// Decodes the next line into `out`; false after the last.
-    fn refill(&mut self) -> Result<bool, LosslessError> {
+    fn refill(&mut self) -> Result<bool, JpegError> {
         let (transform, wide) = (self.transform, self.precision > 8);
         let mut out = std::mem::take(&mut self.out);
         out.clear();
@@ -189,7 +177,7 @@ impl Decoder {
 
 impl Read for Decoder {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.given == self.out.len() && !self.refill().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))? {
+        if self.given == self.out.len() && !self.refill()? {
             return Ok(0);
         }
         let n = into.len().min(self.out.len() - self.given);
@@ -197,86 +185,4 @@ impl Read for Decoder {
         self.given += n;
         Ok(n)
     }
-}
-
-impl Head {
-    /// Up to the first scan: where its bits begin, the table's destination, the predictor, the point transform.
-    fn read(&mut self, stream: &[u8]) -> Result<(usize, usize, u8, u32), LosslessError> {
-        let short = Broken("it ends within its headers");
-        if !stream.starts_with(&[0xFF, 0xD8]) {
-            return Err(Broken("it does not begin as a JPEG stream"));
-        }
-        let mut at = 2;
-        loop {
-            let marker = loop {
-                match (stream.get(at).ok_or(short)?, stream.get(at + 1).ok_or(short)?) {
-                    (0xFF, 0xFF) => at += 1,
-                    (0xFF, marker) => break *marker,
-                    _ => return Err(Broken("a marker is missing")),
-                }
-            };
-            let length = stream.get(at + 2..at + 4).ok_or(short)?;
-            let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-            let segment = stream.get(at + 4..at + 2 + length).ok_or(short)?;
-            at += 2 + length;
-            match marker {
-                0xC3 => self.frame(segment)?,
-                0xC4 => self.tables(segment)?,
-                0xC0..=0xCF => return Err(Other("no sequential lossless one by Huffman codes")),
-                0xDA => {
-                    let (destination, predictor, transform) = scan(segment)?;
-                    return Ok((at, destination, predictor, transform));
-                }
-                0xDD => match segment {
-                    [a, b] => self.restart = usize::from(u16::from_be_bytes([*a, *b])),
-                    _ => return Err(Broken("its restart interval is broken")),
-                },
-                0xD0..=0xD9 => return Err(Broken("a marker where none may be")),
-                _ => {}
-            }
-        }
-    }
-
-    /// B.2.2
-    fn frame(&mut self, segment: &[u8]) -> Result<(), LosslessError> {
-        let [precision, y1, y0, x1, x0, components, ..] = *segment else {
-            return Err(Broken("its frame header is broken"));
-        };
-        if components != 1 {
-            return Err(Other("several components"));
-        }
-        let (rows, columns) = (u16::from_be_bytes([y1, y0]), u16::from_be_bytes([x1, x0]));
-        if rows == 0 {
-            return Err(Other("its height comes behind it"));
-        }
-        if !(2..=16).contains(&precision) || self.frame.is_some() {
-            return Err(Broken("its frame header is broken"));
-        }
-        self.frame = Some((precision.into(), columns.into(), rows.into()));
-        Ok(())
-    }
-
-    /// B.2.4.2
-    fn tables(&mut self, mut segment: &[u8]) -> Result<(), LosslessError> {
-        while let Some((place, rest)) = segment.split_first() {
-            let broken = Broken("a Huffman table is broken");
-            let (counts, rest) = rest.split_first_chunk::<16>().ok_or(broken)?;
-            let codes: usize = counts.iter().map(|&c| usize::from(c)).sum();
-            let (categories, rest) = rest.split_at_checked(codes).ok_or(broken)?;
-            *self.tables.get_mut(usize::from(*place)).ok_or(broken)? = Some(Codes::new(*counts, categories)?);
-            segment = rest;
-        }
-        Ok(())
-    }
-}
-
-/// B.2.3: destination of the table, predictor, point transform.
-fn scan(segment: &[u8]) -> Result<(usize, u8, u32), LosslessError> {
-    let [1, _, tables, predictor, _, approximation] = *segment else {
-        return Err(Broken("its scan header is broken"));
-    };
-    if !(1..=7).contains(&predictor) {
-        return Err(Broken("a predictor that is none"));
-    }
-    Ok((usize::from(tables >> 4), predictor, u32::from(approximation & 15)))
 }

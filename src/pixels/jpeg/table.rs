@@ -1,6 +1,6 @@
 //! Huffman tables (ITU-T T.81 C, F.2.2.3) as look-ups: for most differences one look at the next bits gives code and value.
 
-use super::LosslessError;
+use super::JpegError;
 
 /// So many bits are looked at first.
 const GLANCE: u32 = 12;
@@ -9,24 +9,38 @@ const GLANCE: u32 = 12;
 pub(super) struct Codes {
     /// How many codes there are of each length, 1 to 16.
     counts: [u8; 16],
-    /// The categories in order of their codes.
-    categories: Vec<u8>,
+    /// What the codes stand for, in their order.
+    symbols: Vec<u8>,
 }
 
 impl Codes {
-    /// `categories` are as many as `counts` say.
-    pub fn new(counts: [u8; 16], categories: &[u8]) -> Result<Codes, LosslessError> {
+    /// `symbols` are as many as `counts` say, and none is above `highest`.
+    pub fn new(counts: [u8; 16], symbols: &[u8], highest: u8) -> Result<Codes, JpegError> {
         let mut code = 0usize;
         let fits = (1..).zip(&counts).all(|(length, &count)| {
             code = 2 * code + usize::from(count);
             // Where no code begins, none can be too many.
             count == 0 || code <= 1 << length
         });
-        // 16 is the highest category, of the difference 32768 alone (H.1.2.2).
-        if !fits || categories.iter().any(|&category| category > 16) {
-            return Err(LosslessError::Broken("a Huffman table is broken"));
+        if !fits || symbols.iter().any(|&symbol| symbol > highest) {
+            return Err(JpegError::Broken("a Huffman table is broken"));
         }
-        Ok(Codes { counts, categories: categories.to_vec() })
+        Ok(Codes { counts, symbols: symbols.to_vec() })
+    }
+
+    /// By 16 bits that begin with a code: its length << 8 | symbol; length 0 where no code begins so.
+    fn whole(&self) -> Vec<u16> {
+        let mut whole = vec![0u16; 1 << 16];
+        let (mut code, mut symbols) = (0usize, self.symbols.iter());
+        for (length, &count) in (1u32..).zip(&self.counts) {
+            for symbol in symbols.by_ref().take(count.into()) {
+                let entries = &mut whole[code << (16 - length)..(code + 1) << (16 - length)];
+                entries.fill((length as u16) << 8 | u16::from(*symbol));
+                code += 1;
+            }
+            code <<= 1;
+        }
+        whole
     }
 }
 
@@ -41,16 +55,7 @@ pub(super) struct Table {
 impl Table {
     /// Makes the look-ups.
     pub fn new(codes: &Codes) -> Table {
-        let mut whole = vec![0u16; 1 << 16];
-        let (mut code, mut categories) = (0usize, codes.categories.iter());
-        for (length, &count) in (1u32..).zip(&codes.counts) {
-            for category in categories.by_ref().take(count.into()) {
-                let entries = &mut whole[code << (16 - length)..(code + 1) << (16 - length)];
-                entries.fill((length as u16) << 8 | u16::from(*category));
-                code += 1;
-            }
-            code <<= 1;
-        }
+        let whole = codes.whole();
         let glance = (0..1u32 << GLANCE).map(|bits| glance(bits, whole[(bits << (16 - GLANCE)) as usize])).collect();
         Table { glance, whole }
     }
@@ -65,6 +70,33 @@ impl Table {
     #[inline(always)]
     pub fn code(&self, bits: u64) -> (u32, u32) {
         let entry = self.whole[(bits >> 48) as usize & 0xFFFF];
+        (u32::from(entry >> 8), u32::from(entry & 0xFF))
+    }
+}
+
+/// A table of runs of zeros and the sizes of the coefficients behind them (F.1.2.2).
+pub(super) struct Runs {
+    /// By the next [`GLANCE`] bits, and by the next 16: length of the code << 8 | symbol; 0 where they do not hold a code.
+    glance: Vec<u16>,
+    whole: Vec<u16>,
+}
+
+impl Runs {
+    /// Makes the look-ups.
+    pub fn new(codes: &Codes) -> Runs {
+        let whole = codes.whole();
+        let entry = |bits: usize| whole[bits << (16 - GLANCE)];
+        let glance = (0..1 << GLANCE).map(entry).map(|e| if u32::from(e >> 8) <= GLANCE { e } else { 0 }).collect();
+        Runs { glance, whole }
+    }
+
+    /// Length of the next code and its symbol; length 0: there is no such code.
+    #[inline(always)]
+    pub fn code(&self, bits: u64) -> (u32, u32) {
+        let entry = match self.glance[(bits >> (64 - GLANCE)) as usize & ((1 << GLANCE) - 1)] {
+            0 => self.whole[(bits >> 48) as usize & 0xFFFF],
+            entry => entry,
+        };
         (u32::from(entry >> 8), u32::from(entry & 0xFF))
     }
 }
