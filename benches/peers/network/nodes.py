@@ -28,6 +28,8 @@ class Node:
     """A server with a folder of its own; `with` it."""
 
     ae = "ANY"
+    # What its environment has besides.
+    environment = {}
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -47,7 +49,7 @@ class Node:
         command = self.command()
         self.log = open(self.folder / "log", "wb")
         self.process = subprocess.Popen(
-            command, env=ENVIRONMENT, stdout=self.log, stderr=self.log, start_new_session=True
+            command, env={**ENVIRONMENT, **self.environment}, stdout=self.log, stderr=self.log, start_new_session=True
         )
         began = time.monotonic()
         while not self.ready():
@@ -95,6 +97,8 @@ class Radroute(Node):
     """`radroute serve`. `to`: the port of the destination, if it has one; `tables`: more lines of configuration."""
 
     ae = "RADROUTE"
+    # As systemd/radroute.service has it.
+    environment = {"MALLOC_ARENA_MAX": "2"}
 
     def __init__(self, folder, to=None, classify="", tables="", destination=""):
         super().__init__(folder)
