@@ -12,7 +12,7 @@ mod tests;
 use super::JpegError::{self, Broken, Other};
 use super::bits::{Bits, unstuff};
 use super::head::{Head, Process};
-use super::table::{Runs, Table};
+use super::table::{Codes, Runs, Table};
 use inverse::Inverse;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -72,15 +72,11 @@ impl Decoder {
         if (scan.first, scan.last, scan.high, scan.low) != (0, 63, 0, 0) {
             return Err(Other("several scans"));
         }
-        let no_table = Broken("a scan without its table");
-        let table = |tables: &'_ [Option<_>; 4], at: usize| tables.get(at).is_some_and(Option::is_some);
-        let (by, to) = (scan.differences, scan.coefficients);
-        if !table(&head.differences, by) || !table(&head.coefficients, to) {
-            return Err(no_table);
-        }
-        let codes = |tables: [Option<_>; 4], at: usize| tables.into_iter().nth(at).flatten().ok_or(no_table);
-        let differences = Table::new(&codes(head.differences, by)?);
-        let coefficients = Runs::new(&codes(head.coefficients, to)?);
+        let codes = |tables: [Option<Codes>; 4], destination: usize| {
+            tables.into_iter().nth(destination).flatten().ok_or(Broken("a scan without its table"))
+        };
+        let differences = codes(head.differences, scan.differences)?;
+        let coefficients = codes(head.coefficients, scan.coefficients)?;
         let steps = head.steps.get(head.quantised_by).copied().flatten().ok_or(Broken("a frame without its steps"))?;
         let (across, down) = (columns.div_ceil(SIDE), rows.div_ceil(SIDE));
         let interval = if head.restart == 0 { across * down } else { head.restart };
@@ -97,8 +93,8 @@ impl Decoder {
             rows: rows.div_ceil(SIDE / side),
             steps: std::array::from_fn(|k| if needed(ZIGZAG[k]) { f32::from(steps[k]) } else { 0.0 }),
             inverse: Inverse::new(side),
-            differences,
-            coefficients,
+            differences: Table::new(&differences),
+            coefficients: Runs::new(&coefficients),
             bytes,
             segments,
             bits,
