@@ -22,6 +22,7 @@ parser.add_argument("--associations", type=int, default=64)
 parser.add_argument("--instances", type=int, default=2000, help="how many CR, after the DX")
 parser.add_argument("--memory", default="/dev/shm", help="a folder in memory, for the images")
 parser.add_argument("--disk", default=tempfile.gettempdir(), help="a folder on a disk, for the spool")
+parser.add_argument("--unbound", action="store_true", help="without the bound on glibc's heaps that the unit sets")
 args = parser.parse_args()
 
 
@@ -37,12 +38,19 @@ def drain(out, count):
         os.unlink(entry.path)
 
 
+def router(folder, to):
+    node = Radroute(folder, to, tables=TABLES)
+    if args.unbound:
+        node.environment = {}
+    return node
+
+
 def main():
     memory = pathlib.Path(tempfile.mkdtemp(prefix="radroute-bench-", dir=args.memory))
     disk = pathlib.Path(tempfile.mkdtemp(prefix="radroute-bench-", dir=args.disk))
     try:
         print_machine([os.environ["RADROUTE"], "--version"])
-        with Storescp(memory / "sink") as sink, Radroute(disk / "router", sink.port, tables=TABLES) as node:
+        with Storescp(memory / "sink") as sink, router(disk / "router", sink.port) as node:
             pid, out = node.process.pid, sink.folder / "out"
             rows = [["idle, the network loaded", rss(pid), peak(pid)]]
             folders = [memory / f"images/{n}" for n in range(args.associations)]
