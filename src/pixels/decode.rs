@@ -164,12 +164,12 @@ fn by_lines(frame: Vec<u8>, claim: Claim, image: &Image) -> Result<Raw, PixelsEr
     Ok(Raw { columns, rows, layout, samples: Box::new(decoder) })
 }
 
-/// JPEG of 12 bits by our decoder, no finer than `wanted` asks for. Smaller blocks are averages of samples, not of what a LUT makes of
-/// them, and padding would be among them.
+/// JPEG of 12 bits by our decoder, no finer than `wanted` asks for. Smaller blocks are averages of samples: not of what a LUT makes of
+/// them, nor of signed values, whose samples jump where those pass through 0; and padding would be among them.
 fn by_blocks(frame: Vec<u8>, claim: Claim, image: &Image, wanted: usize) -> Result<Raw, PixelsError> {
     let layout = decoded_layout(image, claim);
-    let whole = image.padding.is_some() || !matches!(image.modality, Modality::Linear { .. });
-    let halvings = if whole { 0 } else { factor(image.columns, image.rows, wanted).ilog2() };
+    let plain = matches!(image.modality, Modality::Linear { .. }) && layout.sign() == 0 && image.padding.is_none();
+    let halvings = if plain { factor(image.columns, image.rows, wanted).ilog2() } else { 0 };
     let decoder = sequential::Decoder::new(frame, image.columns, image.rows, halvings)
         .map_err(|error| undecodable(error.to_string()))?;
     let (columns, rows) = decoder.size();
