@@ -19,7 +19,7 @@
 //! - Miri, the portable path: `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib engine`;
 //! - valgrind, without AVX-512: `cargo test --lib --no-run`, then `valgrind --error-exitcode=1` before the binary's name, and
 //!   `engine` behind it;
-//! - AddressSanitizer, all paths (not run yet): `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target x86_64-unknown-linux-gnu --lib engine`.
+//! - AddressSanitizer, all paths: `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target x86_64-unknown-linux-gnu --lib engine`.
 
 pub mod buffer;
 mod deep;
