@@ -48,12 +48,11 @@ def run(make, memory, folders, count, pixels):
         began = time.monotonic()
         with Watch(node.process.pid) as watch:
             send(node, folders)
-            heads = taken(out, pixels)
-            while len(heads) < count:
+            heads = []
+            while len(heads := heads + taken(out, pixels)) < count:
                 if time.monotonic() - began > 120:
                     raise SystemExit(f"{len(heads)} of {count} arrived in two minutes")
                 time.sleep(0.01)
-                heads += taken(out, pixels)
             seconds = time.monotonic() - began
         tags = [pydicom.dcmread(io.BytesIO(head), stop_before_pixels=True).get("BodyPartExamined") for head in heads]
         return count / seconds, watch.cpu / count * 100, watch.most, 1 - tags.count(images.TAG) / count

@@ -6,9 +6,9 @@ mod report;
 use super::exit;
 use crate::config::{Config, DeviceChoice, PrecisionChoice};
 use crate::dataset::file_meta::read_file_meta;
-use crate::model::Classifier;
 use crate::model::engine::isa::Isa;
 use crate::model::precision::{self, Precision};
+use crate::model::{Classifier, device};
 use crate::pixels::probe::Picture;
 use clap::builder::RangedU64ValueParser;
 use dicom_dictionary_std::uids;
@@ -121,11 +121,11 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
         built.map_err(|e| Failure(exit::SOFTWARE, format!("cannot start {threads} threads: {e}")))?;
     }
     let threads = rayon::current_num_threads();
-    let load = |precision| {
-        Classifier::load(&model, DeviceChoice::Cpu, precision).map_err(|e| Failure(exit::CONFIG, e.to_string()))
+    let load = |device, precision| {
+        Classifier::load(&model, device, precision).map_err(|e| Failure(exit::CONFIG, e.to_string()))
     };
-    let single = load(PrecisionChoice::F32)?;
-    let whole = single.card().int8.is_some().then(|| load(PrecisionChoice::Int8)).transpose()?;
+    let single = load(DeviceChoice::Cpu, PrecisionChoice::F32)?;
+    let whole = single.card().int8.is_some().then(|| load(DeviceChoice::Cpu, PrecisionChoice::Int8)).transpose()?;
     // The one that the daemon would take.
     let wanted = config.as_ref().map_or(PrecisionChoice::Auto, |c| c.classify.precision);
     let (arithmetic, _) = precision::chosen(wanted, single.card(), Some(Isa::best()))
@@ -141,9 +141,9 @@ fn bench(args: &Args, config: &Path) -> Result<Report, Failure> {
     };
     let f32 = speed(&single)?;
     let int8 = whole.as_ref().map(speed).transpose()?.unwrap_or_default();
-    // `None` where this build has no CUDA, or no device answers.
-    let on_cuda = Classifier::load(&model, DeviceChoice::Cuda, PrecisionChoice::F32).ok();
-    let cuda = on_cuda.as_ref().map(speed).transpose()?;
+    // `None` where this build has no CUDA, or no device answers: then nothing is loaded once more.
+    let on_cuda = device(DeviceChoice::Cuda).is_ok().then(|| load(DeviceChoice::Cuda, PrecisionChoice::F32));
+    let cuda = on_cuda.transpose()?.as_ref().map(speed).transpose()?;
     let classify = measure::classify(classifier).map_err(|e| software(e.into()))?;
     let dx = Picture::new(DX.0, DX.1);
     let decode_ms = read_all(&args.images, &dx, folder.path(), classifier.wanted_pixels())?;

@@ -128,9 +128,12 @@ impl Bits {
         self.count -= bits;
     }
 
-    /// Whether all that was read was there.
-    pub fn sound(&self) -> bool {
-        !self.lost && 8 * self.next - self.count as usize <= 8 * self.end
+    /// All that was read was there.
+    pub fn sound(&self) -> Result<(), JpegError> {
+        match !self.lost && 8 * self.next - self.count as usize <= 8 * self.end {
+            true => Ok(()),
+            false => Err(JpegError::Broken("it ends early, or a code is none")),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) struct Head {
     /// Bits of a sample.
     pub precision: u32,
     pub columns: usize,
+    /// 0 until there is a frame.
     pub rows: usize,
     /// Quantisation steps in the order of the stream (zigzag), by destination; and which of them the frame asks for.
     pub steps: [Option<[u16; 64]>; 4],
@@ -55,7 +56,7 @@ impl Head {
         if !stream.starts_with(&[0xFF, 0xD8]) {
             return Err(Broken("it does not begin as a JPEG stream"));
         }
-        let (mut at, mut framed) = (2, false);
+        let mut at = 2;
         loop {
             let marker = loop {
                 match (stream.get(at).ok_or(short)?, stream.get(at + 1).ok_or(short)?) {
@@ -69,16 +70,10 @@ impl Head {
             let segment = stream.get(at + 4..at + 2 + length).ok_or(short)?;
             at += 2 + length;
             match (marker, process) {
-                (0xC0 | 0xC1, Process::Sequential) | (0xC3, Process::Lossless) if framed => {
-                    return Err(Broken("a second frame"));
-                }
-                (0xC0 | 0xC1, Process::Sequential) | (0xC3, Process::Lossless) => {
-                    head.frame(segment)?;
-                    framed = true;
-                }
+                (0xC0 | 0xC1, Process::Sequential) | (0xC3, Process::Lossless) => head.frame(segment)?,
                 (0xC4, _) => head.tables(segment)?,
                 (0xC0..=0xCF, _) => return Err(Other("another process")),
-                (0xDA, _) if !framed => return Err(Broken("a scan without a frame")),
+                (0xDA, _) if head.rows == 0 => return Err(Broken("a scan without a frame")),
                 (0xDA, _) => return Ok((head, scan(segment, at)?)),
                 (0xDB, _) => head.quantisation(segment)?,
                 (0xDD, _) => match segment {
@@ -96,6 +91,9 @@ impl Head {
         let [precision, y1, y0, x1, x0, components, ref parameters @ ..] = *segment else {
             return Err(Broken("its frame header is broken"));
         };
+        if self.rows > 0 {
+            return Err(Broken("a second frame"));
+        }
         if components != 1 {
             return Err(Other("several components"));
         }

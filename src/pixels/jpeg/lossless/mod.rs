@@ -9,6 +9,7 @@
 mod tests;
 
 use super::JpegError::{self, Broken};
+use super::Pieces;
 use super::bits::{Bits, unstuff};
 use super::head::{Head, Process};
 use super::table::Table;
@@ -32,9 +33,8 @@ pub struct Decoder {
     row: usize,
     above: Vec<u16>,
     line: Vec<u16>,
-    /// The last line as bytes, and how many of them were given out.
-    out: Vec<u8>,
-    given: usize,
+    /// The last line as bytes.
+    out: Pieces,
 }
 
 /// Whether a stream is of the form that is read here.
@@ -80,8 +80,6 @@ impl Decoder {
         let mut segments = unstuff(&mut bytes, scan.at, rows.div_ceil(interval))?.into_iter();
         let bits = Bits::new(segments.next().unwrap_or_default());
         let (above, line) = (vec![0; columns], vec![0; columns]);
-        let out = Vec::with_capacity(2 * columns);
-        let (row, given) = (0, 0);
         Ok(Decoder {
             rows,
             precision,
@@ -92,11 +90,10 @@ impl Decoder {
             segments,
             interval,
             bits,
-            row,
+            row: 0,
             above,
             line,
-            out,
-            given,
+            out: Pieces::default(),
         })
     }
 
@@ -124,9 +121,9 @@ impl Decoder {
             _ => self.decode(|left, above, _| (left + above) >> 1),
         }
         self.row += 1;
-        if !self.bits.sound() {
+        if let Err(error) = self.bits.sound() {
             self.row = self.rows;
-            return Some(Err(Broken("it ends early, or a code is none")));
+            return Some(Err(error));
         }
         Some(Ok(&self.line))
     }
@@ -154,35 +151,24 @@ impl Decoder {
         }
     }
 
-    /// Decodes the next line into `out`; false after the last.
-    fn refill(&mut self) -> Result<bool, JpegError> {
+    /// The next line as bytes behind `out`; nothing after the last.
+    fn decode_line(&mut self, out: &mut Vec<u8>) -> Result<(), JpegError> {
         let (transform, wide) = (self.transform, self.precision > 8);
-        let mut out = std::mem::take(&mut self.out);
-        out.clear();
-        let more = match self.next_line() {
-            None => false,
-            Some(line) => {
-                let samples = line?.iter().map(|v| v << transform);
-                match wide {
-                    true => out.extend(samples.flat_map(u16::to_le_bytes)),
-                    false => out.extend(samples.map(|v| v as u8)),
-                }
-                true
-            }
-        };
-        (self.out, self.given) = (out, 0);
-        Ok(more)
+        let Some(line) = self.next_line() else { return Ok(()) };
+        let samples = line?.iter().map(|v| v << transform);
+        match wide {
+            true => out.extend(samples.flat_map(u16::to_le_bytes)),
+            false => out.extend(samples.map(|v| v as u8)),
+        }
+        Ok(())
     }
 }
 
 impl Read for Decoder {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.given == self.out.len() && !self.refill()? {
-            return Ok(0);
-        }
-        let n = into.len().min(self.out.len() - self.given);
-        into[..n].copy_from_slice(&self.out[self.given..self.given + n]);
-        self.given += n;
-        Ok(n)
+        let mut out = std::mem::take(&mut self.out);
+        let given = out.give(into, |bytes| self.decode_line(bytes));
+        self.out = out;
+        Ok(given?)
     }
 }

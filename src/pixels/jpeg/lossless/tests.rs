@@ -1,5 +1,6 @@
 //! The decoder against an encoder that follows the standard's formulas one sample at a time; tests/pixels has other people's.
 
+use super::super::write::{Writer, category, codes};
 use super::*;
 use JpegError::Other;
 use proptest::prelude::*;
@@ -40,33 +41,14 @@ fn encode(values: &[u16], form: Form) -> Vec<u8> {
         out.extend(((interval * columns) as u16).to_be_bytes());
     }
     out.extend([0xFF, 0xDA, 0, 8, 1, 1, 0x20, predictor, 0, transform as u8]);
-    let mut codes = Vec::new();
-    let mut code = 0u32;
-    for (length, count) in (1u32..).zip(counts(uneven)) {
-        for _ in 0..count {
-            codes.push((code, length));
-            code += 1;
-        }
-        code <<= 1;
-    }
+    let codes = codes(&counts(uneven));
     let at = |x: usize, y: usize| i32::from(values[y * columns + x] >> transform);
-    let mut bits: Vec<bool> = Vec::new();
-    let flush = |bits: &mut Vec<bool>, out: &mut Vec<u8>| {
-        bits.resize(bits.len().next_multiple_of(8), true);
-        for eight in bits.chunks(8) {
-            let byte = eight.iter().fold(0, |b, &bit| b << 1 | u8::from(bit));
-            out.push(byte);
-            if byte == 0xFF {
-                out.push(0);
-            }
-        }
-        bits.clear();
-    };
+    let mut bits = Writer::new(out);
     for y in 0..rows {
         let fresh = y == 0 || interval > 0 && y % interval == 0;
         if fresh && y > 0 {
-            flush(&mut bits, &mut out);
-            out.extend([0xFF, 0xD0 + ((y / interval - 1) % 8) as u8]);
+            bits.pad();
+            bits.out.extend([0xFF, 0xD0 + ((y / interval - 1) % 8) as u8]);
         }
         for x in 0..columns {
             let predicted = match (fresh, x, predictor) {
@@ -86,18 +68,10 @@ fn encode(values: &[u16], form: Form) -> Vec<u8> {
                 -32_768 => 32_768,
                 d => d,
             };
-            let category = if difference == 32_768 { 16 } else { 32 - difference.unsigned_abs().leading_zeros() };
-            let mut put = |value: u32, length: u32| bits.extend((0..length).rev().map(|i| value >> i & 1 == 1));
-            put(codes[category as usize].0, codes[category as usize].1);
-            if category < 16 {
-                let rest = if difference < 0 { difference - 1 } else { difference } as u32;
-                put(rest & ((1 << category) - 1), category);
-            }
+            bits.number(codes[category(difference) as usize], difference);
         }
     }
-    flush(&mut bits, &mut out);
-    out.extend([0xFF, 0xD9]);
-    out
+    bits.finish()
 }
 
 fn decode(stream: Vec<u8>, form: Form) -> Result<Vec<u16>, JpegError> {

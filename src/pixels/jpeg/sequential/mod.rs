@@ -10,6 +10,7 @@ mod inverse;
 mod tests;
 
 use super::JpegError::{self, Broken, Other};
+use super::Pieces;
 use super::bits::{Bits, unstuff};
 use super::head::{Head, Process};
 use super::table::{Codes, Runs, Table};
@@ -50,9 +51,8 @@ pub struct Decoder {
     since: usize,
     /// The first coefficient of the block before.
     before: i32,
-    /// The last row of blocks as bytes, and how many of them were given out.
-    out: Vec<u8>,
-    given: usize,
+    /// The last row of blocks as bytes.
+    out: Pieces,
 }
 
 impl Decoder {
@@ -101,8 +101,7 @@ impl Decoder {
             interval,
             since: 0,
             before: 0,
-            out: Vec::new(),
-            given: 0,
+            out: Pieces::default(),
         })
     }
 
@@ -115,7 +114,7 @@ impl Decoder {
     fn block(&mut self) -> Result<[f32; 64], JpegError> {
         if self.since == self.interval {
             let segment = self.segments.next().ok_or(Broken("it ends early"))?;
-            self.sound()?;
+            self.bits.sound()?;
             (self.bits, self.since, self.before) = (Bits::new(segment), 0, 0);
         }
         self.since += 1;
@@ -138,26 +137,16 @@ impl Decoder {
         Ok(block)
     }
 
-    fn sound(&self) -> Result<(), JpegError> {
-        match self.bits.sound() {
-            true => Ok(()),
-            false => Err(Broken("it ends early, or a code is none")),
-        }
-    }
-
-    /// Decodes the next row of blocks into `out`; false after the last.
-    fn refill(&mut self) -> Result<bool, JpegError> {
-        self.given = 0;
-        self.out.clear();
+    /// The next row of blocks as bytes in `out`, which is empty; nothing after the last.
+    fn decode_blocks(&mut self, out: &mut Vec<u8>) -> Result<(), JpegError> {
         // Nothing is left after an error.
         let left = std::mem::take(&mut self.left);
         if left == 0 {
-            return Ok(false);
+            return Ok(());
         }
         let side = self.inverse.side();
         let bytes = if self.precision > 8 { 2 } else { 1 };
         let lines = side.min(self.rows);
-        let mut out = std::mem::take(&mut self.out);
         out.resize(lines * self.columns * bytes, 0);
         let (middle, top) = ((1 << (self.precision - 1)) as f32, ((1 << self.precision) - 1) as f32);
         for across in 0..self.across {
@@ -173,20 +162,17 @@ impl Decoder {
                 }
             }
         }
-        self.sound()?;
-        (self.out, self.left, self.rows) = (out, left - 1, self.rows - lines);
-        Ok(true)
+        self.bits.sound()?;
+        (self.left, self.rows) = (left - 1, self.rows - lines);
+        Ok(())
     }
 }
 
 impl Read for Decoder {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.given == self.out.len() && !self.refill()? {
-            return Ok(0);
-        }
-        let n = into.len().min(self.out.len() - self.given);
-        into[..n].copy_from_slice(&self.out[self.given..self.given + n]);
-        self.given += n;
-        Ok(n)
+        let mut out = std::mem::take(&mut self.out);
+        let given = out.give(into, |bytes| self.decode_blocks(bytes));
+        self.out = out;
+        Ok(given?)
     }
 }

@@ -1,7 +1,9 @@
 //! The decoder against an encoder that follows the standard's formulas; tests/pixels has other people's.
 
+use super::super::write::{Writer, category, codes};
 use super::*;
 use proptest::prelude::*;
+use std::collections::HashMap;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// How a stream is to be written, and read.
@@ -51,16 +53,8 @@ fn tables(uneven: bool) -> [(Vec<u8>, Vec<u8>); 2] {
 }
 
 /// Code and length by symbol.
-fn codes((counts, symbols): &(Vec<u8>, Vec<u8>)) -> std::collections::HashMap<u8, (u32, u32)> {
-    let (mut code, mut symbols, mut all) = (0, symbols.iter(), std::collections::HashMap::new());
-    for (length, &count) in (1u32..).zip(counts) {
-        for symbol in symbols.by_ref().take(count.into()) {
-            all.insert(*symbol, (code, length));
-            code += 1;
-        }
-        code <<= 1;
-    }
-    all
+fn by_symbol((counts, symbols): &(Vec<u8>, Vec<u8>)) -> HashMap<u8, (u32, u32)> {
+    symbols.iter().copied().zip(codes(counts)).collect()
 }
 
 fn cosine(x: usize, u: usize, side: usize) -> f64 {
@@ -111,33 +105,17 @@ fn encode(values: &[u16], form: Form) -> Vec<u8> {
         out.extend((form.interval as u16).to_be_bytes());
     }
     out.extend([0xFF, 0xDA, 0, 8, 1, 1, 0x22, 0, 63, 0]);
-    let [differences, runs] = tables.each_ref().map(codes);
-    let mut bits: Vec<bool> = Vec::new();
-    let flush = |bits: &mut Vec<bool>, out: &mut Vec<u8>| {
-        bits.resize(bits.len().next_multiple_of(8), true);
-        for eight in bits.chunks(8) {
-            let byte = eight.iter().fold(0, |b, &bit| b << 1 | u8::from(bit));
-            out.push(byte);
-            if byte == 0xFF {
-                out.push(0);
-            }
-        }
-        bits.clear();
-    };
+    let [differences, runs] = tables.each_ref().map(by_symbol);
+    let mut bits = Writer::new(out);
     let mut before = 0;
     for (i, block) in blocks(values, form).iter().enumerate() {
         if form.interval > 0 && i > 0 && i % form.interval == 0 {
-            flush(&mut bits, &mut out);
-            out.extend([0xFF, 0xD0 + ((i / form.interval - 1) % 8) as u8]);
+            bits.pad();
+            bits.out.extend([0xFF, 0xD0 + ((i / form.interval - 1) % 8) as u8]);
             before = 0;
         }
-        let mut put = |value: u32, length: u32| bits.extend((0..length).rev().map(|i| value >> i & 1 == 1));
-        let mut number = |table: &std::collections::HashMap<u8, (u32, u32)>, run: u8, value: i32| {
-            let size = 32 - value.unsigned_abs().leading_zeros();
-            let (code, length) = table[&(run << 4 | size as u8)];
-            put(code, length);
-            let rest = if value < 0 { value - 1 } else { value } as u32;
-            put(rest & ((1 << size) - 1), size);
+        let mut number = |table: &HashMap<u8, (u32, u32)>, run: u8, value: i32| {
+            bits.number(table[&(run << 4 | category(value) as u8)], value);
         };
         number(&differences, 0, block[0] - before);
         before = block[0];
@@ -160,9 +138,7 @@ fn encode(values: &[u16], form: Form) -> Vec<u8> {
             number(&runs, 0, 0);
         }
     }
-    flush(&mut bits, &mut out);
-    out.extend([0xFF, 0xD9]);
-    out
+    bits.finish()
 }
 
 /// What a stream of these values is to give: the inverse transform of the lowest frequencies alone (A.3.3), orthonormal but for the
