@@ -3,6 +3,7 @@
 #[path = "support/network.rs"]
 mod network;
 
+use candle_core::{Device, Tensor};
 use network::{inputs, random_weights};
 use radroute::model::card::Card;
 use radroute::model::engine::Network;
@@ -82,6 +83,38 @@ fn with_and_without_dot_products_the_logits_are_the_same_bit_for_bit() {
             .map(|isa| WholeNetwork::new(&folded, &steps, 1, isa).unwrap().logits(&images, 96).unwrap());
         assert_eq!(with, without, "{}", isa.name());
     }
+}
+
+#[test]
+fn with_no_block_in_single_precision_every_instruction_set_gives_the_same_bits() {
+    let folded = random(11, 6);
+    let images = inputs(12, 2, 96);
+    let steps = steps(&folded, &images, 96);
+    let logits = |isa| WholeNetwork::new(&folded, &steps, 0, isa).unwrap().logits(&images, 96).unwrap();
+    let wanted = logits(Isa::portable());
+    for isa in Isa::available() {
+        assert_eq!(logits(isa), wanted, "{}", isa.name());
+    }
+}
+
+#[test]
+fn the_network_is_an_operation_of_candle() {
+    let folded = random(13, 6);
+    let image = inputs(14, 1, 96).remove(0);
+    let whole = WholeNetwork::new(&folded, &steps(&folded, std::slice::from_ref(&image), 96), 1, Isa::best()).unwrap();
+    let single = Network::with(&folded, Isa::best()).unwrap();
+    let tensor = |channels: usize, height: usize, width: usize| {
+        let values = image[..channels * height * width].to_vec();
+        Tensor::from_vec(values, (1, channels, height, width), &Device::Cpu).unwrap()
+    };
+    let square: Vec<Vec<f32>> = tensor(1, 96, 96).apply_op1_no_bwd(&whole).unwrap().to_vec2().unwrap();
+    assert_eq!(square, whole.logits(std::slice::from_ref(&image), 96).unwrap());
+    // Not square: no way but this one takes it.
+    let [found, wanted] = [tensor(1, 40, 72).apply_op1_no_bwd(&whole), tensor(1, 40, 72).apply_op1_no_bwd(&single)]
+        .map(|logits| logits.unwrap().to_vec2().unwrap());
+    let spread = wanted[0].iter().fold(0.0, |most: f32, v: &f32| most.max(v.abs()));
+    assert!(difference(&found, &wanted).0 < 0.1 * spread, "{found:?}, {wanted:?}");
+    assert!(tensor(3, 32, 32).apply_op1_no_bwd(&whole).is_err(), "three channels");
 }
 
 #[test]

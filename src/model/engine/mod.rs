@@ -140,9 +140,9 @@ impl Network {
     /// # Errors
     /// An image of another size.
     pub fn front(&self, inputs: &[Vec<f32>], size: usize, blocks: usize) -> Result<Maps, ModelError> {
-        let grey = joined(inputs, size)?;
-        let parts = self.parts(inputs.len(), [size, size], None, |space, images| {
-            self.begin(space, &grey[images.start * size * size..images.end * size * size], blocks);
+        let grey = Grey { values: &joined(inputs, size)?, images: inputs.len(), side: [size, size] };
+        let parts = self.parts(grey.images, grey.side, None, |space, images| {
+            self.begin(space, grey.part(images), blocks);
             plain(space.maps())
         });
         Ok(joined_maps(parts))
@@ -150,12 +150,12 @@ impl Network {
 
     /// The values of all maps on the way, by part of the batch.
     pub(self) fn watched(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Ranges>, ModelError> {
-        let grey = joined(inputs, size)?;
-        Ok(self.parts(inputs.len(), [size, size], None, |space, images| {
+        let grey = Grey { values: &joined(inputs, size)?, images: inputs.len(), side: [size, size] };
+        Ok(self.parts(grey.images, grey.side, None, |space, images| {
             let mut ranges = Ranges::default();
             let mut at = 0..;
             let mut count = |maps: &Padded| at.by_ref().take(1).for_each(|map| ranges.count(map, maps));
-            self.begin(space, &grey[images.start * size * size..images.end * size * size], 0);
+            self.begin(space, grey.part(images), 0);
             count(space.maps());
             for index in 0..BLOCKS.len() {
                 self.blocks(space, index..index + 1);
@@ -195,11 +195,7 @@ impl Network {
     /// # Errors
     /// An image of another size.
     pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
-        if inputs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let grey = Tensor::from_vec(joined(inputs, size)?, (inputs.len(), 1, size, size), &Device::Cpu)?;
-        Ok(grey.apply_op1_no_bwd(self)?.to_vec2()?)
+        logits(self, inputs, size)
     }
 
     /// The class activation maps of each image, one a head: what [`Network::logits`] rests on.
@@ -230,6 +226,12 @@ impl Network {
         let pixels = maps.height * maps.width;
         let image = |i| self.heads(maps.image(i).flat_map(|row| row.chunks_exact(maps.channels)), pixels);
         (0..maps.images()).map(image).collect()
+    }
+
+    /// The logits of all parts of a batch, as an operation gives them.
+    fn told(&self, images: usize, parts: Vec<Vec<Vec<f32>>>) -> (CpuStorage, TensorShape) {
+        let logits: Vec<f32> = parts.into_iter().flatten().flatten().collect();
+        (CpuStorage::F32(logits), (images, self.head_bias.len()).into())
     }
 
     fn heads<'a, T: Value>(&self, pixels: impl Iterator<Item = &'a [T]>, count: usize) -> Vec<f32> {
@@ -285,20 +287,50 @@ impl CustomOp1 for Network {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, TensorShape)> {
-        let (images, channels, height, width) = layout.shape().dims4()?;
-        let (first, last) = match layout.contiguous_offsets() {
-            Some(range) if channels == 1 && height * width > 0 => range,
-            _ => candle_core::bail!("the network takes contiguous grey images, not {:?}", layout.shape()),
-        };
-        let grey = &storage.as_slice::<f32>()?[first..last];
-        let values = height * width;
-        let parts = self.parts(images, [height, width], None, |space, images| {
-            self.begin(space, &grey[images.start * values..images.end * values], BLOCKS.len());
+        let grey = Grey::of(storage, layout)?;
+        let parts = self.parts(grey.images, grey.side, None, |space, images| {
+            self.begin(space, grey.part(images), BLOCKS.len());
             self.end(space.maps())
         });
-        let logits: Vec<f32> = parts.into_iter().flatten().flatten().collect();
-        Ok((CpuStorage::F32(logits), (images, self.head_bias.len()).into()))
+        Ok(self.told(grey.images, parts))
     }
+}
+
+/// A batch of grey images, one after the other.
+#[derive(Clone, Copy)]
+struct Grey<'a> {
+    values: &'a [f32],
+    images: usize,
+    /// Rows and columns of each.
+    side: [usize; 2],
+}
+
+impl<'a> Grey<'a> {
+    /// A tensor's: `[images, 1, height, width]`.
+    fn of(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Grey<'a>> {
+        let (images, channels, height, width) = layout.shape().dims4()?;
+        match layout.contiguous_offsets() {
+            Some((first, last)) if channels == 1 && height * width > 0 => {
+                Ok(Grey { values: &storage.as_slice::<f32>()?[first..last], images, side: [height, width] })
+            }
+            _ => candle_core::bail!("the network takes contiguous grey images, not {:?}", layout.shape()),
+        }
+    }
+
+    /// Some of the images.
+    fn part(&self, images: Range<usize>) -> &'a [f32] {
+        let values = self.side[0] * self.side[1];
+        &self.values[images.start * values..images.end * values]
+    }
+}
+
+/// The logits that a network gives for each image, a grey square of side `size`.
+fn logits(network: &impl CustomOp1, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+    if inputs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let grey = Tensor::from_vec(joined(inputs, size)?, (inputs.len(), 1, size, size), &Device::Cpu)?;
+    Ok(grey.apply_op1_no_bwd(network)?.to_vec2()?)
 }
 
 /// All images' values, one after the other.

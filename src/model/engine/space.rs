@@ -1,5 +1,7 @@
 //! The memory that a part of a batch passes through, kept for the next one.
 
+use super::buffer::Buffer;
+use super::int8::nearest;
 use super::isa::Isa;
 use super::layer::{Convolution, Scratch, Task, in_bands};
 use super::maps::{Band, Padded};
@@ -101,7 +103,7 @@ impl<T: Value> Space<T> {
         }
         let scratch = (0..threads).map(|_| Scratch {
             stem: if shape.block.is_none() { StemScratch::new(side[0], side[1]) } else { StemScratch::default() },
-            tiles: super::buffer::Buffer::zeros(tiles),
+            tiles: Buffer::zeros(tiles),
         });
         Space { shape, stages, scratch: scratch.collect(), at: (first, 0) }
     }
@@ -179,7 +181,8 @@ impl Space<u8> {
                     // The border is zeros in either.
                     for (to, v) in to.chunks_exact_mut(per.len()).zip(maps.data()[first..].chunks_exact(per.len())) {
                         for ((to, v), per) in to.iter_mut().zip(v).zip(&per) {
-                            *to = (v * per + 0.5) as u8;
+                            let v = v * per;
+                            *to = nearest(if v < 255.0 { v } else { 255.0 }) as u8;
                         }
                     }
                 }

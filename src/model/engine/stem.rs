@@ -2,6 +2,7 @@
 
 use super::buffer::Buffer;
 use super::direct::pack;
+use super::int8::grey::{GreyKernel, GreyRows, Steps};
 use super::isa::Isa;
 use super::maps::Band;
 use super::pool::MaxOfThree;
@@ -20,10 +21,16 @@ const KEPT: usize = 4;
 
 /// The first convolution: 7×7, stride 2.
 #[derive(Debug)]
-pub struct Stem {
-    /// `[64 / panel, 7 * 8, panel]`
-    weights: Buffer<f32>,
-    bias: Buffer<f32>,
+pub enum Stem {
+    /// In single precision.
+    Single {
+        /// `[64 / panel, 7 * 8, panel]`
+        weights: Buffer<f32>,
+        /// One a channel.
+        bias: Buffer<f32>,
+    },
+    /// In numbers of 16 bits.
+    Whole(GreyKernel),
 }
 
 /// Memory for one thread.
@@ -31,6 +38,8 @@ pub struct Stem {
 pub struct StemScratch {
     /// Input rows with a border.
     grey: Buffer<f32>,
+    /// The same in whole numbers.
+    whole: Buffer<i16>,
     /// Rows of the convolution, with a pixel of zeros at either side.
     rows: Buffer<f32>,
 }
@@ -44,8 +53,10 @@ impl StemScratch {
     /// For images of this size.
     pub fn new(height: usize, width: usize) -> StemScratch {
         let (rows, pixels) = (halved(height), halved(width));
+        let values = (2 * rows + KERNEL - 2) * grey_line(pixels);
         StemScratch {
-            grey: Buffer::zeros((2 * rows + KERNEL - 2) * grey_line(pixels)),
+            grey: Buffer::zeros(values),
+            whole: Buffer::zeros(values),
             rows: Buffer::zeros(KEPT * row_values(pixels)),
         }
     }
@@ -61,15 +72,50 @@ fn row_values(pixels: usize) -> usize {
     (pixels + 2) * CHANNELS
 }
 
+/// Weights `[7 * 8, 64]`: eight taps in each row of the kernel, the last of zeros.
+fn even(conv: &Conv) -> Result<Vec<f32>, ModelError> {
+    let taps: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+    let mut rows = vec![0.0; KERNEL * DEPTH * CHANNELS];
+    for (to, from) in rows.chunks_exact_mut(DEPTH * CHANNELS).zip(taps.chunks_exact(KERNEL * CHANNELS)) {
+        to[..KERNEL * CHANNELS].copy_from_slice(from);
+    }
+    Ok(rows)
+}
+
+/// Copies the rows of an `image` of this size that make up `lines`, with a border: the first is row `first` less three.
+fn bordered<T: Copy + Default>(
+    lines: std::slice::ChunksExactMut<T>,
+    image: &[f32],
+    [height, width]: [usize; 2],
+    first: usize,
+    value: impl Fn(f32) -> T,
+) {
+    for (i, line) in lines.enumerate() {
+        let line = &mut line[KERNEL / 2..KERNEL / 2 + width];
+        match (first + i).checked_sub(KERNEL / 2).filter(|&y| y < height) {
+            Some(y) => {
+                line.iter_mut().zip(&image[y * width..(y + 1) * width]).for_each(|(to, &v)| *to = value(v));
+            }
+            None => line.fill(T::default()),
+        }
+    }
+}
+
 impl Stem {
     /// Packs the stem.
+    ///
+    /// # Errors
+    /// Candle's.
     pub fn new(conv: &Conv, isa: Isa) -> Result<Stem, ModelError> {
-        let taps: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-        let mut rows = vec![0.0; KERNEL * DEPTH * CHANNELS];
-        for (to, from) in rows.chunks_exact_mut(DEPTH * CHANNELS).zip(taps.chunks_exact(KERNEL * CHANNELS)) {
-            to[..KERNEL * CHANNELS].copy_from_slice(from);
-        }
-        Ok(Stem { weights: pack(&rows, CHANNELS, isa.panel()), bias: Buffer::copy_of(&conv.bias) })
+        Ok(Stem::Single { weights: pack(&even(conv)?, CHANNELS, isa.panel()), bias: Buffer::copy_of(&conv.bias) })
+    }
+
+    /// Packs the stem in whole numbers.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn whole(conv: &Conv) -> Result<Stem, ModelError> {
+        Ok(Stem::Whole(GreyKernel::new(&even(conv)?, &conv.bias)))
     }
 
     /// Computes a band of the pooled maps of an `image` of `height` times `width` values; the scratch is of that size.
@@ -86,12 +132,15 @@ impl Stem {
         let first = (2 * band.first).saturating_sub(1);
         let last = (2 * (band.first + band.count)).min(rows);
         // The input's rows for these, with three of the border before the image and as many as needed behind it.
-        let stretch = grey_line(pixels);
-        for (i, line) in scratch.grey.chunks_exact_mut(stretch).take(2 * (last - first) + KERNEL - 2).enumerate() {
-            let line = &mut line[KERNEL / 2..KERNEL / 2 + width];
-            match (2 * first + i).checked_sub(KERNEL / 2).filter(|&y| y < height) {
-                Some(y) => line.copy_from_slice(&image[y * width..(y + 1) * width]),
-                None => line.fill(0.0),
+        let (values, stretch) = ((2 * (last - first) + KERNEL - 2) * grey_line(pixels), grey_line(pixels));
+        let size = [height, width];
+        let steps = Steps::of(if matches!(self, Stem::Whole(_)) { image } else { &[] });
+        match self {
+            Stem::Single { .. } => {
+                bordered(scratch.grey[..values].chunks_exact_mut(stretch), image, size, 2 * first, |v| v);
+            }
+            Stem::Whole(_) => {
+                bordered(scratch.whole[..values].chunks_exact_mut(stretch), image, size, 2 * first, |v| steps.count(v));
             }
         }
         let mut done = first;
@@ -99,7 +148,7 @@ impl Stem {
             let end = (2 * (band.first + row) + 2).min(rows);
             while done < end {
                 let lines = if done + 1 < end { 2 } else { 1 };
-                self.lines(isa, done - first, done, lines, pixels, scratch);
+                self.lines(isa, [done - first, done, lines], pixels, steps, scratch);
                 done += lines;
             }
             let middle = 2 * (band.first + row);
@@ -114,35 +163,54 @@ impl Stem {
         }
     }
 
-    /// One or two rows of the convolution: `row`, and what the scratch has as input from row `2 * at` on.
-    fn lines(&self, isa: Isa, at: usize, row: usize, lines: usize, pixels: usize, scratch: &mut StemScratch) {
+    /// `count` rows of the convolution, one or two: `row`, and what the scratch has as input from row `2 * at` on.
+    fn lines(&self, isa: Isa, [at, row, count]: [usize; 3], pixels: usize, steps: Steps, scratch: &mut StemScratch) {
         let stretch = grey_line(pixels);
-        let panel = isa.panel();
-        for (p, weights) in self.weights.chunks_exact(KERNEL * DEPTH * panel).enumerate() {
-            let line = |i: usize| Line {
-                from: 2 * (at + i) * stretch,
-                to: (row + i) % KEPT * row_values(pixels) + CHANNELS + p * panel,
-            };
-            Strip {
-                filter: Filter {
-                    weights,
-                    bias: &self.bias[p * panel..],
+        let StemScratch { grey, whole, rows: output } = scratch;
+        let line =
+            |i: usize| Line { from: 2 * (at + i) * stretch, to: (row + i) % KEPT * row_values(pixels) + CHANNELS };
+        let second = (count == 2).then(|| line(1));
+        match self {
+            Stem::Single { weights, bias } => {
+                let panel = isa.panel();
+                for (p, weights) in weights.chunks_exact(KERNEL * DEPTH * panel).enumerate() {
+                    let behind = |line: Line| Line { to: line.to + p * panel, ..line };
+                    Strip {
+                        filter: Filter {
+                            weights,
+                            bias: &bias[p * panel..],
+                            taps: KERNEL,
+                            tap: stretch,
+                            depth: DEPTH,
+                            relu: true,
+                        },
+                        input: grey,
+                        step: 2,
+                        output,
+                        width: CHANNELS,
+                        onto: false,
+                        shortcut: None,
+                        line: behind(line(0)),
+                        second: second.map(behind),
+                        count: pixels,
+                    }
+                    .compute(isa);
+                }
+            }
+            Stem::Whole(kernel) => kernel.rows(
+                isa,
+                GreyRows {
+                    input: whole,
+                    steps,
                     taps: KERNEL,
                     tap: stretch,
                     depth: DEPTH,
-                    relu: true,
+                    output,
+                    line: line(0),
+                    second,
+                    count: pixels,
                 },
-                input: &scratch.grey,
-                step: 2,
-                output: &mut scratch.rows,
-                width: CHANNELS,
-                onto: false,
-                shortcut: None,
-                line: line(0),
-                second: (lines == 2).then(|| line(1)),
-                count: pixels,
-            }
-            .compute(isa);
+            ),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Dot products of bytes: kernels in whole numbers are written once over [`Dot`] and compiled for each set of instructions.
+//! Dot products of bytes, and of pairs of 16 bits: kernels in whole numbers are written once over [`Dot`] and compiled for each set of instructions.
 //!
 //! As in `engine::simd`, a value of a [`Dot`] type is made in [`run`] alone, for an [`Isa`] that has its instructions.
 #![allow(unsafe_code)]
 
 use crate::model::engine::isa::{Isa, Level};
 
-/// Vectors of 32-bit sums of products of bytes.
+/// Vectors of 32-bit sums of products.
 pub trait Dot: Copy {
     /// [`Dot::LANES`] whole numbers of 32 bits.
     type V: Copy;
@@ -25,6 +25,19 @@ pub trait Dot: Copy {
     /// # Safety
     /// `from` points at `4 * LANES` weights that may be read.
     unsafe fn weights(self, from: *const i8) -> Self::W;
+    /// Adds to each lane the products of the two signed numbers of 16 bits in `x` and the two in `w`, of which not all are the
+    /// least there is.
+    fn dot_pairs(self, sum: Self::V, x: Self::V, w: Self::V) -> Self::V;
+    /// Reads two weights of each lane.
+    ///
+    /// # Safety
+    /// `from` points at `2 * LANES` weights that may be read.
+    unsafe fn pairs(self, from: *const i16) -> Self::V;
+    /// `sum * by + bias`, cut off below 0.
+    ///
+    /// # Safety
+    /// `LANES` values may be read at each pointer, and written at `to`.
+    unsafe fn finish_single(self, sum: Self::V, by: *const f32, bias: *const f32, to: *mut f32);
     /// `sum * by + bias`, and where there is one `beside` times its factor; rounded to even, cut off at 0 and 255.
     ///
     /// # Safety
@@ -111,6 +124,30 @@ impl Dot for Portable {
     }
 
     #[inline(always)]
+    fn dot_pairs(self, mut sum: [i32; 4], x: [i32; 4], w: [i32; 4]) -> [i32; 4] {
+        let halves = |v: i32| [i32::from(v as i16), v >> 16];
+        let [low, high] = halves(x[0]);
+        for (sum, w) in sum.iter_mut().zip(w) {
+            *sum += low * halves(w)[0] + high * halves(w)[1];
+        }
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn pairs(self, from: *const i16) -> [i32; 4] {
+        // SAFETY: the caller says that eight may be read.
+        unsafe { from.cast::<[i32; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_single(self, sum: [i32; 4], by: *const f32, bias: *const f32, to: *mut f32) {
+        for (i, sum) in sum.into_iter().enumerate() {
+            // SAFETY: the caller says that four values may be read and written.
+            unsafe { *to.add(i) = (sum as f32 * *by.add(i) + *bias.add(i)).max(0.0) };
+        }
+    }
+
+    #[inline(always)]
     unsafe fn finish(
         self,
         sum: [i32; 4],
@@ -140,7 +177,7 @@ mod x86 {
 
     /// Instructions of 256 bits: what AVX2 does alone, and the dot product.
     macro_rules! avx2 {
-        ($(#[$doc:meta])* $name:ident, $features:literal, $weights:ty, $rows:literal, $load:ident, $dot:ident) => {
+        ($(#[$doc:meta])* $name:ident, $features:literal, $weights:ty, $rows:literal, $load:ident, $dot:ident, $pairs:ident) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
             pub struct $name(());
@@ -176,6 +213,28 @@ mod x86 {
                 unsafe fn weights(self, from: *const i8) -> $weights {
                     // SAFETY: as for `splat`; the caller says that 32 weights may be read.
                     unsafe { $load(_mm256_loadu_si256(from.cast())) }
+                }
+
+                #[inline(always)]
+                fn dot_pairs(self, sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+                    // SAFETY: as for `splat`.
+                    unsafe { $pairs(sum, x, w) }
+                }
+
+                #[inline(always)]
+                unsafe fn pairs(self, from: *const i16) -> __m256i {
+                    // SAFETY: as for `splat`; the caller says that 16 weights may be read.
+                    unsafe { _mm256_loadu_si256(from.cast()) }
+                }
+
+                #[inline(always)]
+                unsafe fn finish_single(self, sum: __m256i, by: *const f32, bias: *const f32, to: *mut f32) {
+                    // SAFETY: as for `splat`; the caller says that eight values may be read and written.
+                    unsafe {
+                        let v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(by));
+                        let v = _mm256_add_ps(v, _mm256_loadu_ps(bias));
+                        _mm256_storeu_ps(to, _mm256_max_ps(v, _mm256_setzero_ps()));
+                    }
                 }
 
                 #[inline(always)]
@@ -229,14 +288,24 @@ mod x86 {
         }
     }
 
+    /// What `vpdpwssd` does.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(x, w)) }
+    }
+
     avx2!(
         /// AVX2 alone. 4 pixels of 2 vectors, 4 of weights and 2 of a pixel: 14 of 16 registers.
-        Avx2, "avx2", [__m256i; 2], 2, widened, dot_widened
+        Avx2, "avx2", [__m256i; 2], 2, widened, dot_widened, dot_pairs
     );
     avx2!(
         /// AVX-VNNI: `vpdpbusd`, which does not saturate. 6 pixels of 2 vectors, 2 of weights and one of a pixel: 15 of 16
         /// registers.
-        AvxVnni, "avx2,avxvnni", __m256i, 3, identity, _mm256_dpbusd_avx_epi32
+        AvxVnni, "avx2,avxvnni", __m256i, 3, identity, _mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32
     );
 
     /// AVX-512 VNNI. 14 pixels of 2 vectors, 2 of weights and one of a pixel: 31 of 32 registers.
@@ -274,6 +343,28 @@ mod x86 {
         unsafe fn weights(self, from: *const i8) -> __m512i {
             // SAFETY: as for `splat`; the caller says that 64 weights may be read.
             unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+
+        #[inline(always)]
+        fn dot_pairs(self, sum: __m512i, x: __m512i, w: __m512i) -> __m512i {
+            // SAFETY: as for `splat`.
+            unsafe { _mm512_dpwssd_epi32(sum, x, w) }
+        }
+
+        #[inline(always)]
+        unsafe fn pairs(self, from: *const i16) -> __m512i {
+            // SAFETY: as for `splat`; the caller says that 32 weights may be read.
+            unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn finish_single(self, sum: __m512i, by: *const f32, bias: *const f32, to: *mut f32) {
+            // SAFETY: as for `splat`; the caller says that sixteen values may be read and written.
+            unsafe {
+                let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(by));
+                let v = _mm512_add_ps(v, _mm512_loadu_ps(bias));
+                _mm512_storeu_ps(to, _mm512_max_ps(v, _mm512_setzero_ps()));
+            }
         }
 
         #[inline(always)]

@@ -92,7 +92,7 @@ impl Direct {
         let depth = self.kernel * self.from;
         for (p, weights) in self.kernels.weights.chunks_exact(self.kernel * depth * PANEL).enumerate() {
             let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
-            let filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
+            let filter: Filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
             for band in bands.iter_mut() {
                 let shortcut = shortcut.map(|maps| (maps.beside(band), &self.shortcut[p * PANEL..]));
                 for (line, second) in pairs(self.kernel, self.stride, input, band, self.to, p * PANEL) {

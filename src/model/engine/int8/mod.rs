@@ -2,9 +2,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `dot` | dot products of bytes, for each set of instructions |
+//! | `dot` | dot products of bytes and of pairs of 16 bits, for each set of instructions |
 //! | `tile` | the matrix product over them, requantised |
-//! | `layer` | convolutions, made of it |
+//! | `layer` | convolutions of blocks, made of it |
+//! | [`grey`] | the stem's convolution, made of it |
 //! | `round` | weights to whole numbers, so that errors cancel |
 //! | `network` | all of them, by the steps of the maps |
 //! | [`range`] | what the steps are taken from: the values of the single-precision engine's maps |
@@ -14,6 +15,7 @@
 //! on every CPU.
 
 mod dot;
+pub mod grey;
 mod layer;
 mod network;
 pub mod range;
@@ -31,9 +33,25 @@ pub const CHANNELS: [usize; MAPS] =
 /// Channels of all maps, and so the number of steps.
 pub const STEPS: usize = 4800;
 
+/// To the nearest whole number, halves to the even one, for numbers of less than 2²² either way; else any.
+#[inline(always)]
+pub fn nearest(v: f32) -> i32 {
+    // Behind so great a number the last bit of single precision stands for 1. Not every CPU has vectors of the rounding instruction.
+    const SHIFT: f32 = 12_582_912.0;
+    ((v + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::isa::Isa;
+    use super::nearest;
+
+    #[test]
+    fn numbers_are_rounded_to_even() {
+        for v in [0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 254.49, 32_766.5, -32_766.6, 4_194_303.0, -4_194_303.0] {
+            assert_eq!(nearest(v), v.round_ties_even() as i32, "{v}");
+        }
+    }
 
     /// All ways of computing that this CPU has.
     pub fn instructions() -> Vec<Isa> {

@@ -1,4 +1,4 @@
-//! The network in whole numbers: the stem and as many blocks as the card says in single precision, the others here.
+//! The network in whole numbers: the stem in 16 bits, as many blocks as the card says in single precision, the others in 8 bits.
 
 use super::layer::{Around, Bytes, Direct};
 use super::range::MapSteps;
@@ -8,10 +8,11 @@ use crate::model::cam::{ActivationMap, activation_maps};
 use crate::model::engine::isa::Isa;
 use crate::model::engine::maps::Padded;
 use crate::model::engine::space::{Shape, Spaces};
-use crate::model::engine::{Block, Network, Value, joined, joined_maps, plain};
+use crate::model::engine::stem::Stem;
+use crate::model::engine::{Block, Grey, Network, Value, joined, joined_maps, logits, plain};
 use crate::model::folded::Folded;
 use crate::model::weights::BLOCKS;
-use candle_core::{Device, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape as TensorShape, Tensor};
 
 impl Value for u8 {
     type Layer = Direct;
@@ -20,10 +21,10 @@ impl Value for u8 {
 /// The byte that stands for 0 where values may be negative.
 const MIDDLE: u8 = 128;
 
-/// The network, ready to run. May be shared by threads.
+/// The network as one operation of candle's, ready to run. May be shared by threads.
 #[derive(Debug)]
 pub struct WholeNetwork {
-    /// Stem, first blocks; heads for the last maps in their steps.
+    /// Stem and first blocks; heads for the last maps in their steps.
     front: Network,
     /// What a byte of each channel of the maps behind them stands for.
     steps: Vec<f32>,
@@ -74,7 +75,7 @@ impl WholeNetwork {
             head_bias: folded.head_bias.clone(),
         };
         Ok(WholeNetwork {
-            front: Network::with(&front, isa)?,
+            front: Network { stem: Stem::whole(&folded.stem)?, ..Network::with(&front, isa)? },
             steps: behind.to_vec(),
             first: single,
             blocks,
@@ -87,7 +88,7 @@ impl WholeNetwork {
     /// # Errors
     /// An image of another size.
     pub fn logits(&self, inputs: &[Vec<f32>], size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
-        Ok(self.through(inputs, size, |maps| self.front.end(maps))?.into_iter().flatten().collect())
+        logits(self, inputs, size)
     }
 
     /// The class activation maps of each image, one a head: what [`WholeNetwork::logits`] rests on.
@@ -98,20 +99,15 @@ impl WholeNetwork {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        let maps = joined_maps(self.through(inputs, size, plain)?);
+        let grey = Grey { values: &joined(inputs, size)?, images: inputs.len(), side: [size, size] };
+        let maps = joined_maps(self.through(grey, plain));
         activation_maps(&maps, &self.front.head_weight, &self.front.head_bias)
     }
 
     /// What `end` makes of the last maps, by part of the batch.
-    fn through<R: Send>(
-        &self,
-        inputs: &[Vec<f32>],
-        size: usize,
-        end: impl Fn(&Padded<u8>) -> R + Sync,
-    ) -> Result<Vec<R>, ModelError> {
-        let grey = joined(inputs, size)?;
-        Ok(self.front.parts(inputs.len(), [size, size], None, |single, images| {
-            self.front.begin(single, &grey[images.start * size * size..images.end * size * size], self.first);
+    fn through<R: Send>(&self, grey: Grey, end: impl Fn(&Padded<u8>) -> R + Sync) -> Vec<R> {
+        self.front.parts(grey.images, grey.side, None, |single, images| {
+            self.front.begin(single, grey.part(images), self.first);
             let maps = single.maps();
             let shape = Shape { side: [maps.height, maps.width], block: Some(self.first), ..single.shape };
             let mut space = self.spaces.take(shape, self.front.isa, &self.blocks);
@@ -122,6 +118,18 @@ impl WholeNetwork {
             let result = end(space.maps());
             self.spaces.put(space);
             result
-        }))
+        })
+    }
+}
+
+/// `[images, 1, height, width]` grey values → `[images, heads]` logits.
+impl CustomOp1 for WholeNetwork {
+    fn name(&self) -> &'static str {
+        "resnet18-int8"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, TensorShape)> {
+        let grey = Grey::of(storage, layout)?;
+        Ok(self.front.told(grey.images, self.through(grey, |maps| self.front.end(maps))))
     }
 }

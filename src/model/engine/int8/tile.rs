@@ -1,7 +1,7 @@
-//! The matrix product in whole numbers: pixels × channels in registers, four values of the depth at a time, then requantised.
+//! The matrix product in whole numbers: pixels × channels in registers, 32 bits of the depth at a time, then requantised.
 //!
 //! Tiles are those of `engine::tile`: two groups of up to [`Dot::ROWS`] pixels, in two lines or in one. Products are summed
-//! exactly, and what follows is rounded after each step on every CPU: all paths give the same bytes.
+//! exactly, and what follows is rounded after each step on every CPU: all paths give the same result.
 // Loops over rows and vectors are unrolled: plain indices keep the sums in registers.
 #![allow(unsafe_code, clippy::needless_range_loop)]
 
@@ -12,11 +12,117 @@ use crate::model::engine::tile::{Line, tiles};
 /// Output channels that are computed one after the other for the same pixels; weights are packed so.
 pub const PANEL: usize = 32;
 
+/// How wide the numbers are that are multiplied, and what becomes of their sums.
+pub trait Width: Copy {
+    /// Of the input.
+    type Input: Copy;
+    /// Of the kernel.
+    type Weight: Copy;
+    /// Of the output.
+    type Output: Copy;
+    /// Weights of as many lanes as a vector has, ready to be multiplied.
+    type W<D: Dot>: Copy;
+    /// Values in 32 bits.
+    const EACH: usize;
+
+    /// Reads [`Width::EACH`] weights of each lane.
+    ///
+    /// # Safety
+    /// So many may be read.
+    unsafe fn weights<D: Dot>(dot: D, from: *const Self::Weight) -> Self::W<D>;
+    /// Adds to each lane the products of the values in 32 bits with its weights.
+    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: Self::W<D>) -> D::V;
+    /// Turns sums into values of the output: times `by`, `bias` and what is `beside` added.
+    ///
+    /// # Safety
+    /// [`Dot::LANES`] values may be read at each pointer, and written at `to`.
+    unsafe fn finish<D: Dot>(
+        dot: D,
+        sum: D::V,
+        by: *const f32,
+        bias: *const f32,
+        beside: Option<(*const Self::Output, *const f32)>,
+        to: *mut Self::Output,
+    );
+}
+
+/// Unsigned bytes by signed ones, to unsigned bytes.
+#[derive(Clone, Copy)]
+pub struct Eight;
+
+impl Width for Eight {
+    type Input = u8;
+    type Weight = i8;
+    type Output = u8;
+    type W<D: Dot> = D::W;
+    const EACH: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights<D: Dot>(dot: D, from: *const i8) -> D::W {
+        // SAFETY: the caller's.
+        unsafe { dot.weights(from) }
+    }
+
+    #[inline(always)]
+    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: D::W) -> D::V {
+        dot.dot(sum, x, w)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<D: Dot>(
+        dot: D,
+        sum: D::V,
+        by: *const f32,
+        bias: *const f32,
+        beside: Option<(*const u8, *const f32)>,
+        to: *mut u8,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { dot.finish(sum, by, bias, beside, to) }
+    }
+}
+
+/// Signed numbers of 16 bits, to single precision behind a ReLU; nothing is beside.
+#[derive(Clone, Copy)]
+pub struct Sixteen;
+
+impl Width for Sixteen {
+    type Input = i16;
+    type Weight = i16;
+    type Output = f32;
+    type W<D: Dot> = D::V;
+    const EACH: usize = 2;
+
+    #[inline(always)]
+    unsafe fn weights<D: Dot>(dot: D, from: *const i16) -> D::V {
+        // SAFETY: the caller's.
+        unsafe { dot.pairs(from) }
+    }
+
+    #[inline(always)]
+    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: D::V) -> D::V {
+        dot.dot_pairs(sum, x, w)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<D: Dot>(
+        dot: D,
+        sum: D::V,
+        by: *const f32,
+        bias: *const f32,
+        _beside: Option<(*const f32, *const f32)>,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { dot.finish_single(sum, by, bias, to) }
+    }
+}
+
 /// A panel of a convolution.
 #[derive(Clone, Copy)]
-pub struct Filter<'a> {
-    /// `[taps * depth / 4, PANEL, 4]`
-    pub weights: &'a [i8],
+pub struct Filter<'a, N: Width = Eight> {
+    /// `[taps * depth / EACH, PANEL, EACH]`
+    pub weights: &'a [N::Weight],
     /// What a sum is multiplied by, for each channel of the panel.
     pub multiplier: &'a [f32],
     /// Added afterwards, in steps of the output.
@@ -25,24 +131,24 @@ pub struct Filter<'a> {
     pub taps: usize,
     /// From one run to the next.
     pub tap: usize,
-    /// Values in a run; a multiple of 4.
+    /// Values in a run; a multiple of [`Width::EACH`].
     pub depth: usize,
 }
 
 /// One or two lines of equally many pixels: what a filter makes of the input goes to the output, cut off at 0 and 255.
-pub struct Strip<'a> {
+pub struct Strip<'a, N: Width = Eight> {
     /// What is multiplied.
-    pub filter: Filter<'a>,
+    pub filter: Filter<'a, N>,
     /// Where patches lie.
-    pub input: &'a [u8],
+    pub input: &'a [N::Input],
     /// Input values from a pixel's patch to its neighbour's.
     pub step: usize,
     /// Where results go.
-    pub output: &'a mut [u8],
+    pub output: &'a mut [N::Output],
     /// Output values from a pixel's panel to its neighbour's.
     pub width: usize,
     /// Added at the same places as the output, times a step's worth in steps of the output, for each channel of the panel.
-    pub shortcut: Option<(&'a [u8], &'a [f32])>,
+    pub shortcut: Option<(&'a [N::Output], &'a [f32])>,
     /// The first line.
     pub line: Line,
     /// Another.
@@ -51,7 +157,7 @@ pub struct Strip<'a> {
     pub count: usize,
 }
 
-impl Strip<'_> {
+impl<N: Width> Strip<'_, N> {
     /// Computes it.
     ///
     /// # Panics
@@ -72,11 +178,11 @@ impl Strip<'_> {
             && self.shortcut.is_none_or(|(_, scales)| scales.len() >= PANEL)
             && weights.len() >= taps * depth * PANEL
             && multiplier.len().min(bias.len()) >= PANEL
-            && depth.is_multiple_of(4)
+            && depth.is_multiple_of(N::EACH)
     }
 }
 
-impl DotKernel for Strip<'_> {
+impl<N: Width> DotKernel for Strip<'_, N> {
     #[inline(always)]
     fn run<D: Dot>(mut self, dot: D) {
         let (count, step, width) = (self.count, self.step, self.width);
@@ -106,7 +212,7 @@ impl DotKernel for Strip<'_> {
     }
 }
 
-impl Strip<'_> {
+impl<N: Width> Strip<'_, N> {
     /// `GROUPS` times `ROWS` pixels, the first of each group at `lines`: two vectors of channels after the other.
     ///
     /// # Safety
@@ -120,28 +226,28 @@ impl Strip<'_> {
         for channel in (0..PANEL).step_by(2 * D::LANES) {
             let mut sums = [[[dot.splat(0); 2]; ROWS]; GROUPS];
             // SAFETY: the caller says that each pixel's patch lies in the input: `taps` runs, `tap` apart, of `depth` values,
-            // read four at a time (`depth` is a multiple of four); that `weights` holds four values of a panel for each such
-            // read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and what the
+            // read `EACH` at a time (`depth` is a multiple of it): 32 bits, whatever their width; that `weights` holds `EACH` values
+            // of a panel for each such read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and what the
             // shortcut is multiplied by. From `channel` on, two vectors are left of a panel.
             unsafe {
                 // A place, since a pointer must not go beyond the last panel.
-                let mut place = 4 * channel;
+                let mut place = N::EACH * channel;
                 let base = lines.map(|line| self.input.as_ptr().add(line.from));
                 for t in 0..taps {
                     let mut at = [base[0].add(t * tap), base[1].add(t * tap)];
-                    for _ in 0..depth / 4 {
+                    for _ in 0..depth / N::EACH {
                         let weight = weights.as_ptr().add(place);
-                        let w = [dot.weights(weight), dot.weights(weight.add(4 * D::LANES))];
-                        place += 4 * PANEL;
+                        let w = [N::weights(dot, weight), N::weights(dot, weight.add(N::EACH * D::LANES))];
+                        place += N::EACH * PANEL;
                         for group in 0..GROUPS {
                             for row in 0..ROWS {
                                 let x = dot.splat(at[group].add(away[row]).cast::<i32>().read_unaligned());
                                 for half in 0..2 {
-                                    sums[group][row][half] = dot.dot(sums[group][row][half], x, w[half]);
+                                    sums[group][row][half] = N::dot(dot, sums[group][row][half], x, w[half]);
                                 }
                             }
                         }
-                        at = [at[0].add(4), at[1].add(4)];
+                        at = [at[0].add(N::EACH), at[1].add(N::EACH)];
                     }
                 }
                 // Once in memory, whatever the loops below make of their places.
@@ -161,7 +267,8 @@ impl Strip<'_> {
                             let to = lines[group].to + row * width + lane;
                             let beside =
                                 self.shortcut.map(|(s, scales)| (s.as_ptr().add(to), scales.as_ptr().add(lane)));
-                            dot.finish(done[group][row][half], by, bias, beside, self.output.as_mut_ptr().add(to));
+                            let to = self.output.as_mut_ptr().add(to);
+                            N::finish(dot, done[group][row][half], by, bias, beside, to);
                         }
                     }
                 }
@@ -203,7 +310,8 @@ mod tests {
                 let multiplier: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 3e-6).collect();
                 let bias: Vec<f32> = (0..PANEL).map(|_| f32::from(byte())).collect();
                 let beside: Vec<u8> = (0..2 * count * width).map(|_| byte()).collect();
-                let filter = Filter { weights: &weights, multiplier: &multiplier, bias: &bias, taps, tap, depth };
+                let filter =
+                    Filter::<Eight> { weights: &weights, multiplier: &multiplier, bias: &bias, taps, tap, depth };
                 let scales: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 5e-3).collect();
                 for (lines, shortcut) in
                     [1, 2].into_iter().flat_map(|n| [(n, None), (n, Some((&beside[..], &scales[..])))])
@@ -249,7 +357,7 @@ mod tests {
     #[should_panic(expected = "outside its slices")]
     fn a_strip_beyond_its_input_is_refused() {
         let (weights, ones) = ([0; 4 * PANEL], [1.0; PANEL]);
-        Strip {
+        Strip::<Eight> {
             filter: Filter { weights: &weights, multiplier: &ones, bias: &ones, taps: 1, tap: 0, depth: 4 },
             input: &[0; 7],
             step: 4,
