@@ -158,6 +158,29 @@ async fn refused_compression_is_decoded_losslessly() {
     }
 }
 
+/// JPEG Extended of 12 bits is lossy: each sample as dcmtk decodes it, but for one by which decoders may differ (ITU-T T.83).
+#[tokio::test]
+async fn twelve_bits_by_cosines_are_decoded() {
+    if !receivers::dcmtk() {
+        return;
+    }
+    let archive = storescp(None, &["+xe"]);
+    let node = Node::start(config(&[destination("archive", archive.port, "")]));
+    let sample = radiograph(1, 12).through("dcmcjpeg", &["+ee", "+q", "90"]);
+    assert_eq!(sample.transfer_syntax, "1.2.840.10008.1.2.4.51");
+    node.put(&sample, None, &["archive"]).await;
+    node.state(&sample, "archive", DeliveryState::Delivered).await;
+    let arrived = open_file(archive.file(&sample.uid).unwrap()).unwrap();
+    assert_eq!(arrived.meta().transfer_syntax(), EXPLICIT);
+    let (found, wanted) = (pixels(&arrived), original_pixels(&sample.through("dcmdjpeg", &[])));
+    let samples = |bytes: &[u8]| bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b)).collect::<Vec<_>>();
+    let (found, wanted) = (samples(&found), samples(&wanted));
+    assert_eq!(found.len(), wanted.len());
+    assert!(wanted.iter().any(|&v| v > 255), "the image says nothing of 12 bits");
+    assert!(found.iter().zip(&wanted).all(|(a, b)| a.abs_diff(*b) <= 1));
+    node.stop().await;
+}
+
 fn original_pixels(sample: &Sample) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("original");

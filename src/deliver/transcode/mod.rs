@@ -3,7 +3,7 @@
 //!
 //! No object is built and no text is decoded: `recode` copies every value's bytes and writes other headers around them,
 //! so that nothing is lost to a character set or to a value that breaks its VR. `native` decodes compressed
-//! pixel data with dicom-rs' codecs, which are told the truth about the image first. What is not certain to come out right
+//! pixel data, with dicom-rs' codecs where they read it, which are told the truth about the image first. What is not certain to come out right
 //! is refused: the instance then is a dead letter that says why.
 
 mod native;

@@ -1,11 +1,13 @@
-//! Compressed pixel data → native pixel data, by dicom-rs' codecs. Before a codec gets a frame, the frame's own header is
+//! Compressed pixel data → native pixel data, by dicom-rs' codecs, but for JPEG of 12 bits. Before a codec gets a frame, the frame's own header is
 //! compared with the image attributes: the codecs fill up with zeros, cut off or panic where those disagree.
 
 use super::{MOST_DECODED, TranscodeError, cannot};
+use crate::pixels::jpeg::sequential;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::borrow::Cow;
+use std::io::Read;
 
 /// Attributes of the Image Pixel module (PS3.3 C.7.6.3) as far as decoding asks for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Image {
 const RLE: &str = "1.2.840.10008.1.2.5";
 const JPEG: [&str; 4] =
     ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"];
+/// Of them those whose samples come from cosines: 8 or 12 bits.
+const JPEG_BY_COSINES: [&str; 2] = [JPEG[0], JPEG[1]];
 const JPEG_LS: [&str; 2] = ["1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"];
 const JPEG_2000: [&str; 2] = ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"];
 const UNCOMPRESSED: [&str; 4] =
@@ -70,9 +74,12 @@ pub fn decode(codec: &str, image: &Image, offsets: &[u8], fragments: &[&[u8]]) -
     for data in frames(image.frames, offsets, fragments)? {
         let frame = Frame { codec, image, data: &data, bits_allocated: check(codec, image, &data)? };
         let before = decoded.len();
-        reader
-            .decode_frame(&frame, 0, &mut decoded)
-            .map_err(|e| cannot(format!("its pixel data cannot be decoded: {e}")))?;
+        let done = if JPEG_BY_COSINES.contains(&codec) && frame.bits_allocated == 16 {
+            twelve_bits(&data, image, &mut decoded)
+        } else {
+            reader.decode_frame(&frame, 0, &mut decoded).map_err(|e| e.to_string())
+        };
+        done.map_err(|why| cannot(format!("its pixel data cannot be decoded: {why}")))?;
         if frame.bits_allocated == 8 && image.bits_allocated == 16 {
             let wide: Vec<u8> = decoded[before..].iter().flat_map(|&sample| [sample, 0]).collect();
             decoded.truncate(before);
@@ -83,6 +90,13 @@ pub fn decode(codec: &str, image: &Image, offsets: &[u8], fragments: &[&[u8]]) -
         }
     }
     Ok(decoded)
+}
+
+/// JPEG Extended of 12 bits, which dicom-rs' codec does not read, by the decoder that looks at such images.
+fn twelve_bits(data: &[u8], image: &Image, decoded: &mut Vec<u8>) -> Result<(), String> {
+    let (columns, rows) = (usize::from(image.columns), usize::from(image.rows));
+    let mut decoder = sequential::Decoder::new(data.to_vec(), columns, rows, 0).map_err(|e| e.to_string())?;
+    decoder.read_to_end(decoded).map(drop).map_err(|e| e.to_string())
 }
 
 /// Sorts fragments into frames (PS3.5 A.4).
