@@ -65,6 +65,10 @@ impl Deep {
                     }
                     .compute(task.isa);
                     for (point, weights) in kernels.chunks_exact(piece_line(task.isa)).enumerate() {
+                        let span = block.span(point);
+                        if span.is_empty() {
+                            continue;
+                        }
                         Strip {
                             filter: Filter { weights, bias: &[], taps: 1, tap: 0, depth: PIECE, relu: false },
                             input: &inputs[point * block.before..],
@@ -73,9 +77,9 @@ impl Deep {
                             width: to,
                             onto: first > 0,
                             shortcut: None,
-                            line: Line { from: first, to: p * panel },
+                            line: Line { from: span.start * from + first, to: span.start * to + p * panel },
                             second: None,
-                            count: block.tiles,
+                            count: span.len(),
                         }
                         .compute(task.isa);
                     }

@@ -208,7 +208,15 @@ mod tests {
     #[test]
     fn tiles_of_a_kernel_transformed_beforehand() {
         let layer = |conv: &Conv, isa| Layer::Winograd(Winograd::new(conv, isa).unwrap());
-        for (shape, threads) in [([1, 3, 5], 1), ([2, 9, 4], 2), ([1, 4, 8], 1)] {
+        for (shape, threads) in [
+            ([1, 3, 5], 1),
+            ([2, 9, 4], 2),
+            ([1, 4, 8], 1),
+            ([2, 7, 6], 1),
+            ([1, 13, 5], 2),
+            ([1, 1, 10], 1),
+            ([3, 2, 11], 1),
+        ] {
             check(layer, &conv(FROM, TO, 3, 1), shape, threads);
         }
     }
@@ -220,7 +228,7 @@ mod tests {
         let shapes: &[_] = if cfg!(miri) {
             &[([2, 7, 7], 1)]
         } else {
-            &[([1, 5, 5], 1), ([1, 5, 5], 2), ([3, 7, 6], 1), ([9, 9, 5], 2)]
+            &[([1, 5, 5], 1), ([1, 5, 5], 2), ([3, 7, 6], 1), ([9, 9, 5], 2), ([4, 5, 5], 1), ([2, 6, 10], 1)]
         };
         for (shape, threads) in shapes {
             check(layer, &conv(if cfg!(miri) { 64 } else { 128 }, TO, 3, 1), *shape, *threads);

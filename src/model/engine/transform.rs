@@ -1,13 +1,25 @@
 //! The transforms of Winograd's F(4×4, 3×3): `Bᵀ d B` and `Aᵀ m A` of Lavin and Gray for one tile, over all channels; `G g Gᵀ` for
-//! a piece of a kernel.
+//! a piece of a kernel. Its points are 0, 1, -1, 2, -2 and infinity. A tile of fewer rows or columns does without the fifth of them,
+//! or without the fourth too: the kernel's transform is the same but for factors, which are in `Bᵀ` here.
 // Loops over rows, columns and lanes are unrolled: plain indices keep the sums in registers.
 #![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::isa::Isa;
 use super::simd::{self, Kernel, Simd};
 
-/// 6×6 input pixels → 36 values a channel.
+/// Whether a tile of so many output rows (or columns), 2 to 4, needs one of the six points.
+pub const fn needed(side: usize, point: usize) -> bool {
+    match point {
+        3 => side >= 3,
+        4 => side >= 4,
+        _ => true,
+    }
+}
+
+/// The input pixels of a tile, two more a side than it gives → up to 36 values a channel.
 pub struct There<'a> {
+    /// Output rows and columns of the tile, 2 to 4 each.
+    pub sides: [usize; 2],
     /// Maps.
     pub input: &'a [f32],
     /// The tile's first pixel.
@@ -24,8 +36,10 @@ pub struct There<'a> {
     pub plane: usize,
 }
 
-/// 36 values a channel → up to 4×4 output pixels, with bias, shortcut and ReLU.
+/// The values of each channel → up to 4×4 output pixels, with bias, shortcut and ReLU.
 pub struct Back<'a> {
+    /// Output rows and columns of the tile, 2 to 4 each.
+    pub sides: [usize; 2],
     /// Products.
     pub input: &'a [f32],
     /// The first point's first channel.
@@ -42,9 +56,9 @@ pub struct Back<'a> {
     pub to: usize,
     /// Values from a row of the maps to the next.
     pub line: usize,
-    /// Rows to be written, 1 to 4.
+    /// Rows to be written, at least 1 and no more than the tile has.
     pub rows: usize,
-    /// Pixels of a row to be written, 1 to 4.
+    /// Pixels of a row to be written, likewise.
     pub columns: usize,
     /// Cut off below 0.
     pub relu: bool,
@@ -94,27 +108,52 @@ impl Kernels<'_> {
     }
 }
 
+/// Calls a method for the sides of a tile, which are constants there.
+macro_rules! by_sides {
+    ($self:ident, $simd:ident) => {
+        match $self.sides {
+            [4, 4] => $self.tile::<S, 4, 4>($simd),
+            [4, 3] => $self.tile::<S, 4, 3>($simd),
+            [4, 2] => $self.tile::<S, 4, 2>($simd),
+            [3, 4] => $self.tile::<S, 3, 4>($simd),
+            [3, 3] => $self.tile::<S, 3, 3>($simd),
+            [3, 2] => $self.tile::<S, 3, 2>($simd),
+            [2, 4] => $self.tile::<S, 2, 4>($simd),
+            [2, 3] => $self.tile::<S, 2, 3>($simd),
+            [2, 2] => $self.tile::<S, 2, 2>($simd),
+            sides => unreachable!("a tile of {sides:?}"),
+        }
+    };
+}
+
 impl Kernel for There<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let There { input, from, line, channels, output, to, plane } = self;
-        assert!(from + 5 * line + 6 * channels <= input.len(), "a tile outside the maps");
+        by_sides!(self, simd)
+    }
+}
+
+impl There<'_> {
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const COLUMNS: usize>(self, simd: S) {
+        let There { input, from, line, channels, output, to, plane, .. } = self;
+        assert!(from + (ROWS + 1) * line + (COLUMNS + 2) * channels <= input.len(), "a tile outside the maps");
         assert!(
             to + 35 * plane + channels <= output.len() && channels.is_multiple_of(S::LANES),
             "a tile outside its block"
         );
         for channel in (0..channels).step_by(S::LANES) {
             let mut half = [[simd.splat(0.0); 6]; 6];
-            // SAFETY: `channel` and the lanes behind it are less than `channels`, so with rows and columns less than 6
-            // these places lie in the input.
+            // SAFETY: `channel` and the lanes behind it are less than `channels`, so with rows and columns less than two more
+            // than the tile's these places lie in the input.
             unsafe {
                 let from = input.as_ptr().add(from + channel);
-                for column in 0..6 {
+                for column in 0..COLUMNS + 2 {
                     let mut pixels = [simd.splat(0.0); 6];
-                    for row in 0..6 {
+                    for row in 0..ROWS + 2 {
                         pixels[row] = simd.load(from.add(row * line + column * channels));
                     }
-                    let there = there(simd, pixels);
+                    let there = there::<S, ROWS>(simd, pixels);
                     for row in 0..6 {
                         half[row][column] = there[row];
                     }
@@ -124,9 +163,14 @@ impl Kernel for There<'_> {
             unsafe {
                 let to = output.as_mut_ptr().add(to + channel);
                 for row in 0..6 {
-                    let there = there(simd, half[row]);
+                    if !needed(ROWS, row) {
+                        continue;
+                    }
+                    let there = there::<S, COLUMNS>(simd, half[row]);
                     for column in 0..6 {
-                        simd.store(to.add((row * 6 + column) * plane), there[column]);
+                        if needed(COLUMNS, column) {
+                            simd.store(to.add((row * 6 + column) * plane), there[column]);
+                        }
                     }
                 }
             }
@@ -137,14 +181,21 @@ impl Kernel for There<'_> {
 impl Kernel for Back<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Back { input, from, plane, bias, shortcut, output, to, line, rows, columns, relu } = self;
+        by_sides!(self, simd)
+    }
+}
+
+impl Back<'_> {
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const COLUMNS: usize>(self, simd: S) {
+        let Back { input, from, plane, bias, shortcut, output, to, line, rows, columns, relu, .. } = self;
         let channels = bias.len();
         assert!(
             from + 35 * plane + channels <= input.len() && channels.is_multiple_of(S::LANES),
             "a tile outside its block"
         );
         let room = shortcut.map_or(output.len(), |s| s.len().min(output.len()));
-        let inside = (1..=4).contains(&rows) && (1..=4).contains(&columns);
+        let inside = (1..=ROWS).contains(&rows) && (1..=COLUMNS).contains(&columns);
         assert!(inside && to + (rows - 1) * line + columns * channels <= room, "a tile outside the maps");
         for channel in (0..channels).step_by(S::LANES) {
             let mut half = [[simd.splat(0.0); 6]; 4];
@@ -153,12 +204,17 @@ impl Kernel for Back<'_> {
             unsafe {
                 let from = input.as_ptr().add(from + channel);
                 for column in 0..6 {
+                    if !needed(COLUMNS, column) {
+                        continue;
+                    }
                     let mut points = [simd.splat(0.0); 6];
                     for row in 0..6 {
-                        points[row] = simd.load(from.add((row * 6 + column) * plane));
+                        if needed(ROWS, row) {
+                            points[row] = simd.load(from.add((row * 6 + column) * plane));
+                        }
                     }
-                    let back = back(simd, points);
-                    for row in 0..4 {
+                    let back = back::<S, ROWS>(simd, points);
+                    for row in 0..ROWS {
                         half[row][column] = back[row];
                     }
                 }
@@ -168,7 +224,7 @@ impl Kernel for Back<'_> {
             unsafe {
                 let bias = simd.load(bias.as_ptr().add(channel));
                 for (row, half) in half.iter().enumerate().take(rows) {
-                    let back = back(simd, *half);
+                    let back = back::<S, COLUMNS>(simd, *half);
                     for (column, v) in back.into_iter().enumerate().take(columns) {
                         let at = to + row * line + column * channels + channel;
                         let mut v = simd.add(v, bias);
@@ -235,33 +291,70 @@ fn kernel<S: Simd>(simd: S, g: [S::V; 3]) -> [S::V; 6] {
     ]
 }
 
-/// `Bᵀ d`
+/// `Bᵀ d` for so many outputs, of two inputs more; 0 for points that are not [`needed`].
 #[inline(always)]
-fn there<S: Simd>(simd: S, d: [S::V; 6]) -> [S::V; 6] {
-    let [two, four, five] = [2.0, 4.0, 5.0].map(|v| simd.splat(v));
-    let even = simd.neg_mul_add(four, d[2], d[4]);
-    let odd = simd.neg_mul_add(four, d[1], d[3]);
-    let close = simd.sub(d[4], d[2]);
-    let apart = simd.mul(two, simd.sub(d[3], d[1]));
-    [
-        simd.mul_add(four, d[0], simd.neg_mul_add(five, d[2], d[4])),
-        simd.add(even, odd),
-        simd.sub(even, odd),
-        simd.add(close, apart),
-        simd.sub(close, apart),
-        simd.mul_add(four, d[1], simd.neg_mul_add(five, d[3], d[5])),
-    ]
+fn there<S: Simd, const SIDE: usize>(simd: S, d: [S::V; 6]) -> [S::V; 6] {
+    let [two, three, four, five] = [2.0, 3.0, 4.0, 5.0].map(|v| simd.splat(v));
+    let none = simd.splat(0.0);
+    match SIDE {
+        2 => [
+            simd.mul(four, simd.sub(d[0], d[2])),
+            simd.mul(simd.splat(-3.0), simd.add(d[1], d[2])),
+            simd.mul(three, simd.sub(d[1], d[2])),
+            none,
+            none,
+            simd.sub(d[3], d[1]),
+        ],
+        3 => {
+            let apart = simd.sub(d[3], d[1]);
+            let twice = simd.mul(two, apart);
+            [
+                simd.mul_add(four, simd.sub(d[0], d[2]), twice),
+                simd.mul(three, simd.sub(apart, simd.add(d[1], d[2]))),
+                simd.mul_add(three, simd.sub(d[1], d[2]), apart),
+                simd.mul(four, apart),
+                none,
+                simd.sub(simd.sub(d[4], d[2]), twice),
+            ]
+        }
+        _ => {
+            let even = simd.neg_mul_add(four, d[2], d[4]);
+            let odd = simd.neg_mul_add(four, d[1], d[3]);
+            let close = simd.sub(d[4], d[2]);
+            let apart = simd.mul(two, simd.sub(d[3], d[1]));
+            [
+                simd.mul_add(four, d[0], simd.neg_mul_add(five, d[2], d[4])),
+                simd.add(even, odd),
+                simd.sub(even, odd),
+                simd.add(close, apart),
+                simd.sub(close, apart),
+                simd.mul_add(four, d[1], simd.neg_mul_add(five, d[3], d[5])),
+            ]
+        }
+    }
 }
 
-/// `Aᵀ m`
+/// `Aᵀ m` for so many outputs; points that are not [`needed`] are not asked for.
 #[inline(always)]
-fn back<S: Simd>(simd: S, m: [S::V; 6]) -> [S::V; 4] {
+fn back<S: Simd, const SIDE: usize>(simd: S, m: [S::V; 6]) -> [S::V; 4] {
     let (sum1, difference1) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
-    let (sum2, difference2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-    [
-        simd.add(simd.add(m[0], sum1), sum2),
-        simd.mul_add(simd.splat(2.0), difference2, difference1),
-        simd.mul_add(simd.splat(4.0), sum2, sum1),
-        simd.add(simd.mul_add(simd.splat(8.0), difference2, difference1), m[5]),
-    ]
+    let none = simd.splat(0.0);
+    match SIDE {
+        2 => [simd.add(m[0], sum1), simd.add(difference1, m[5]), none, none],
+        3 => [
+            simd.add(simd.add(m[0], sum1), m[3]),
+            simd.mul_add(simd.splat(2.0), m[3], difference1),
+            simd.add(simd.mul_add(simd.splat(4.0), m[3], sum1), m[5]),
+            none,
+        ],
+        _ => {
+            let (sum2, difference2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+            [
+                simd.add(simd.add(m[0], sum1), sum2),
+                simd.mul_add(simd.splat(2.0), difference2, difference1),
+                simd.mul_add(simd.splat(4.0), sum2, sum1),
+                simd.add(simd.mul_add(simd.splat(8.0), difference2, difference1), m[5]),
+            ]
+        }
+    }
 }
