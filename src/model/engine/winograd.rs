@@ -57,11 +57,11 @@ pub struct Block {
     spans: [[(usize, usize); 3]; 3],
 }
 
-/// A first covered pixel and the side of each tile that so many pixels are covered with: as few as they can be, of 2 to 4 pixels, the
-/// larger first. The tile of a single pixel covers one beyond.
+/// The first pixel and the side of each tile that so many pixels are covered with: as few tiles as can be, of 2 to 4 pixels, the larger
+/// first. The tile of a single pixel covers one beyond.
 fn covered(pixels: usize) -> impl Iterator<Item = (usize, usize)> {
-    let tiles = pixels.div_ceil(4).max(1);
-    let (side, more) = (pixels / tiles, pixels % tiles);
+    let tiles = pixels.div_ceil(4);
+    let (side, more) = (pixels / tiles.max(1), pixels % tiles.max(1));
     (0..tiles).map(move |i| (i * side + i.min(more), (side + usize::from(i < more)).max(2)))
 }
 
@@ -244,6 +244,7 @@ mod tests {
             let (last, side) = tiles[tiles.len() - 1];
             assert_eq!((tiles[0].0, last + side), (0, pixels));
         }
+        assert_eq!(covered(0).count(), 0);
         assert_eq!(covered(1).collect::<Vec<_>>(), [(0, 2)]);
         assert_eq!(covered(10).collect::<Vec<_>>(), [(0, 4), (4, 3), (7, 3)]);
     }
