@@ -99,7 +99,13 @@ impl Metrics {
             "Time of a delivered instance in each stage; the six add up to its way from first byte to response";
         Metrics {
             events: told(r, "events", "Events of the audit, by kind", None, Family::default()),
-            associations: told(r, "associations", "Associations that ended, by how", None, Family::default()),
+            associations: told(
+                r,
+                "associations",
+                "Associations that ended or came to nothing, by how",
+                None,
+                Family::default(),
+            ),
             open: told(r, "associations_open", "Associations that are open", None, Gauge::default()),
             refused: told(r, "refused", "Instances refused, by DIMSE status", None, Family::default()),
             received_bytes: told(r, "received", "Files received into the spool", bytes(), Counter::default()),
@@ -138,8 +144,10 @@ impl Metrics {
         let number = |key: &str| detail[key].as_u64().unwrap_or(0);
         self.events.get_or_create(&vec![("event", kind.clone())]).inc();
         match kind.as_str() {
-            "association" => {
-                self.associations.get_or_create(&vec![("outcome", text("outcome"))]).inc();
+            "association" | "rejected" | "aborted" => {
+                // Of those that came to nothing, the event's own name may be all.
+                let outcome = Some(text("outcome")).filter(|outcome| !outcome.is_empty());
+                self.associations.get_or_create(&vec![("outcome", outcome.unwrap_or_else(|| kind.clone()))]).inc();
             }
             "refused" => {
                 self.refused.get_or_create(&vec![("status", text("status"))]).inc();
@@ -232,6 +240,8 @@ mod tests {
                 ("adopted", json!({ "file_size": 300 })),
                 ("refused", json!({ "status": "A700" })),
                 ("association", json!({ "outcome": "released", "received": 1 })),
+                ("rejected", json!({ "why": "unknown calling AE title" })),
+                ("aborted", json!({ "outcome": "timeout", "why": "nothing came" })),
                 ("looked", json!({ "look": "scored" })),
                 ("verdict", json!({ "kind": "corrected", "region": "HAND", "instances": 3 })),
                 ("verdict", json!({ "kind": "outside", "region": null, "instances": 2 })),
@@ -248,6 +258,8 @@ mod tests {
             "radroute_received_bytes_total 1000",
             "radroute_refused_total{status=\"A700\"} 1",
             "radroute_associations_total{outcome=\"released\"} 1",
+            "radroute_associations_total{outcome=\"rejected\"} 1",
+            "radroute_associations_total{outcome=\"timeout\"} 1",
             "radroute_looked_total{look=\"scored\"} 1",
             "radroute_verdicts_total{verdict=\"corrected\",region=\"HAND\"} 3",
             "radroute_verdicts_total{verdict=\"outside\",region=\"\"} 2",
