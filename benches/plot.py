@@ -17,9 +17,14 @@ def rows(page: str) -> tuple[list[str], list[tuple[str, list[float | None], floa
     return cells[0][2:-1], [(f"{what} : {beside}", [None if r == "–" else float(r) for r in ratios], float(aim)) for what, beside, *ratios, aim in cells[2:]]
 
 
+def longest(ratios: list[float | None], aim: float) -> float:
+    """How far a row's marks reach."""
+    return max(aim, *(ratio for ratio in ratios if ratio is not None))
+
+
 def svg(machines: list[str], figures: list[tuple[str, list[float | None], float]]) -> str:
     """Horizontal bars, a thinner one for each further machine, with a stroke at each aim."""
-    most = max(ratio or aim for _, ratios, aim in figures for ratio in [*ratios, aim]) * 1.08
+    most = max(longest(ratios, aim) for _, ratios, aim in figures) * 1.08
     at = lambda value: LEFT + value / most * WIDTH
     height = TOP + ROW * len(figures) + 14
     thick = 20 // len(machines)
@@ -37,7 +42,7 @@ def svg(machines: list[str], figures: list[tuple[str, list[float | None], float]
             parts.append(f'<rect x="{LEFT}" y="{top}" width="{at(ratio) - LEFT:.1f}" height="{thick - 1}" fill="{colour}"/>')
         parts.append(f'<path d="M{at(aim):.1f} {y} V{y + 22}" stroke="black" stroke-width="2"/>')
         told = ", ".join("–" if ratio is None else f"{ratio:g}" for ratio in ratios)
-        parts.append(f'<text x="{at(max(ratio or aim for ratio in [*ratios, aim])) + 6:.1f}" y="{y + 15}">{told}</text>')
+        parts.append(f'<text x="{at(longest(ratios, aim)) + 6:.1f}" y="{y + 15}">{told}</text>')
     parts.append("</svg>\n")
     return "\n".join(parts)
 

@@ -134,21 +134,23 @@ impl Stem {
         // The input's rows for these, with three of the border before the image and as many as needed behind it.
         let (values, stretch) = ((2 * (last - first) + KERNEL - 2) * grey_line(pixels), grey_line(pixels));
         let size = [height, width];
-        let steps = Steps::of(if matches!(self, Stem::Whole(_)) { image } else { &[] });
-        match self {
+        let multiplier = match self {
             Stem::Single { .. } => {
                 bordered(scratch.grey[..values].chunks_exact_mut(stretch), image, size, 2 * first, |v| v);
+                Vec::new()
             }
-            Stem::Whole(_) => {
+            Stem::Whole(kernel) => {
+                let steps = Steps::of(image);
                 bordered(scratch.whole[..values].chunks_exact_mut(stretch), image, size, 2 * first, |v| steps.count(v));
+                kernel.multiplier(steps)
             }
-        }
+        };
         let mut done = first;
         for row in 0..band.count {
             let end = (2 * (band.first + row) + 2).min(rows);
             while done < end {
                 let lines = if done + 1 < end { 2 } else { 1 };
-                self.lines(isa, [done - first, done, lines], pixels, steps, scratch);
+                self.lines(isa, [done - first, done, lines], pixels, &multiplier, scratch);
                 done += lines;
             }
             let middle = 2 * (band.first + row);
@@ -163,8 +165,16 @@ impl Stem {
         }
     }
 
-    /// `count` rows of the convolution, one or two: `row`, and what the scratch has as input from row `2 * at` on.
-    fn lines(&self, isa: Isa, [at, row, count]: [usize; 3], pixels: usize, steps: Steps, scratch: &mut StemScratch) {
+    /// `count` rows of the convolution, one or two: `row`, and what the scratch has as input from row `2 * at` on. `multiplier`
+    /// is of whole numbers alone.
+    fn lines(
+        &self,
+        isa: Isa,
+        [at, row, count]: [usize; 3],
+        pixels: usize,
+        multiplier: &[f32],
+        scratch: &mut StemScratch,
+    ) {
         let stretch = grey_line(pixels);
         let StemScratch { grey, whole, rows: output } = scratch;
         let line =
@@ -201,7 +211,7 @@ impl Stem {
                 isa,
                 GreyRows {
                     input: whole,
-                    steps,
+                    multiplier,
                     taps: KERNEL,
                     tap: stretch,
                     depth: DEPTH,

@@ -1,10 +1,11 @@
-//! The stem's kernel in 16 bits, two taps at a time: twice as fast as single precision, and as exact as an image's grey values are.
+//! The stem's kernel in 16 bits, two taps at a time: half as many products as in single precision, and as exact as an
+//! image's grey values are.
 //!
 //! An image is counted in steps of a 32,767th of its greatest value, a detector's 12 or 14 bits many times over. What follows
 //! stays in single precision.
 
 use super::nearest;
-use super::tile::{Filter, PANEL, Sixteen, Strip};
+use super::tile::{Filter, PANEL, Sixteen, Strip, place};
 use crate::model::engine::buffer::Buffer;
 use crate::model::engine::isa::Isa;
 use crate::model::engine::tile::Line;
@@ -34,7 +35,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Fit for these values; those of no values are of no use.
+    /// Fit for these values.
     pub fn of(image: &[f32]) -> Steps {
         let most = image.iter().fold(0.0, |most: f32, v| if v.abs() > most { v.abs() } else { most });
         let most = if most > 0.0 { most } else { 1.0 };
@@ -52,8 +53,8 @@ impl Steps {
 pub struct GreyRows<'a> {
     /// The image's values with a border, in steps.
     pub input: &'a [i16],
-    /// What they stand for.
-    pub steps: Steps,
+    /// [`GreyKernel::multiplier`] for these.
+    pub multiplier: &'a [f32],
     /// Runs of `depth` values, `tap` apart, that make up a patch.
     pub taps: usize,
     /// From one run to the next.
@@ -84,19 +85,22 @@ impl GreyKernel {
             // A column of zeros has any scale.
             let scale = if most > 0.0 { (most / MOST).max(sum / SUM) } else { 1.0 };
             for (r, v) in column().enumerate() {
-                packed[((c / PANEL * rows / 2 + r / 2) * PANEL + c % PANEL) * 2 + r % 2] =
-                    (v / scale).round_ties_even() as i16;
+                packed[place::<Sixteen>(r, c, rows / 2)] = (v / scale).round_ties_even() as i16;
             }
             scales.push(scale);
         }
         GreyKernel { weights: packed, scales, bias: bias.to_vec() }
     }
 
+    /// What the sums of an image in such steps stand for, one a channel.
+    pub fn multiplier(&self, steps: Steps) -> Vec<f32> {
+        self.scales.iter().map(|scale| scale * steps.step).collect()
+    }
+
     /// Computes rows, and a ReLU.
     pub fn rows(&self, isa: Isa, rows: GreyRows) {
         let channels = self.scales.len();
-        let GreyRows { input, steps, taps, tap, depth, output, line, second, count } = rows;
-        let multiplier: Vec<f32> = self.scales.iter().map(|scale| scale * steps.step).collect();
+        let GreyRows { input, multiplier, taps, tap, depth, output, line, second, count } = rows;
         for (p, weights) in self.weights.chunks_exact(taps * depth * PANEL).enumerate() {
             let first = p * PANEL;
             let at = |line: Line| Line { to: line.to + first, ..line };
@@ -157,12 +161,13 @@ mod tests {
         let image: Vec<f32> = (0..taps * tap + 2 * count + depth).map(|i| number(i + 3)).collect();
         let steps = Steps::of(&image);
         let input: Vec<i16> = image.iter().map(|&v| steps.count(v)).collect();
+        let multiplier = kernel.multiplier(steps);
         let mut before: Option<Vec<f32>> = None;
         for isa in instructions() {
             let mut output = vec![-7.0; 2 * count * channels];
             let rows = GreyRows {
                 input: &input,
-                steps,
+                multiplier: &multiplier,
                 taps,
                 tap,
                 depth,
@@ -196,11 +201,12 @@ mod tests {
             *weight = if i % PANEL > 0 { 1.0 } else { f32::from(u8::from(i == 0)) };
         }
         let kernel = GreyKernel::new(&weights, &[0.0; PANEL]);
+        let multiplier = kernel.multiplier(Steps::of(&[2.0]));
         for isa in instructions() {
             let mut output = vec![0.0; PANEL];
             let rows = GreyRows {
                 input: &[i16::MAX; 7 * 8],
-                steps: Steps::of(&[2.0]),
+                multiplier: &multiplier,
                 taps,
                 tap: depth,
                 depth,

@@ -5,7 +5,7 @@
 //! first within the taps of each pair of channels, then over all inputs of an output (Guo et al. 2022, "SQuant", ICLR: no data
 //! are needed).
 
-use super::tile::PANEL;
+use super::tile::{Eight, PANEL, place};
 use crate::model::engine::buffer::Buffer;
 
 /// The greatest whole number, either way.
@@ -24,7 +24,7 @@ impl Quantised {
     /// What the whole number in a row and a column stands for.
     pub fn value(&self, row: usize, column: usize) -> f32 {
         let groups = self.weights.len() / (self.scales.len().next_multiple_of(PANEL) * 4);
-        f32::from(self.weights[place(row, column, groups)]) * self.scales[column]
+        f32::from(self.weights[place::<Eight>(row, column, groups)]) * self.scales[column]
     }
 }
 
@@ -41,16 +41,11 @@ pub fn quantise(values: &[f32], from: usize, columns: usize) -> Quantised {
         let scale = if most > 0.0 { most / MOST } else { 1.0 };
         let exact: Vec<f32> = column.map(|v| v / scale).collect();
         for (r, whole) in rounded(&exact, from).into_iter().enumerate() {
-            weights[place(r, c, groups)] = whole as i8;
+            weights[place::<Eight>(r, c, groups)] = whole as i8;
         }
         scales.push(scale);
     }
     Quantised { weights, scales }
-}
-
-/// Where a weight lies among those packed, which have so many groups of four rows.
-fn place(row: usize, column: usize, groups: usize) -> usize {
-    ((column / PANEL * groups + row / 4) * PANEL + column % PANEL) * 4 + row % 4
 }
 
 /// Values `[taps, from]` of one output, in its steps → whole numbers.

@@ -118,6 +118,12 @@ impl Width for Sixteen {
     }
 }
 
+/// Where the weight of a row and a column lies among those packed, `[columns / PANEL, groups, PANEL, EACH]`: groups are of
+/// [`Width::EACH`] rows.
+pub fn place<N: Width>(row: usize, column: usize, groups: usize) -> usize {
+    ((column / PANEL * groups + row / N::EACH) * PANEL + column % PANEL) * N::EACH + row % N::EACH
+}
+
 /// A panel of a convolution.
 #[derive(Clone, Copy)]
 pub struct Filter<'a, N: Width = Eight> {
