@@ -51,8 +51,8 @@ impl DecideStage {
         let mut pauses = Pauses::default();
         while !*stop.borrow() {
             // Those that wait stand in front: they are not to fill the batch.
-            let jobs = match self.ledger.due_series(now(), BATCH + pauses.waiting()).await {
-                Ok(jobs) => turn(jobs, &pauses),
+            let (jobs, wait) = match self.ledger.series_to_decide(now(), BATCH + pauses.waiting()).await {
+                Ok((jobs, wait)) => (turn(jobs, &pauses), wait),
                 Err(error) => {
                     warn!(%error, "cannot ask the ledger for series to decide; trying again");
                     tokio::time::sleep(POLL).await;
@@ -63,20 +63,13 @@ impl DecideStage {
             self.settle(jobs, &mut pauses).await;
             if !busy {
                 let least = if pauses.waiting() > 0 { BREATH } else { Duration::ZERO };
+                let due = wait.and_then(|ms| u64::try_from(ms).ok()).map_or(POLL, Duration::from_millis).min(POLL);
                 tokio::select! {
                     () = self.looked.notified() => {}
                     _ = stop.changed() => {}
-                    () = tokio::time::sleep(self.until_due().await.max(least)) => {}
+                    () = tokio::time::sleep(due.max(least)) => {}
                 }
             }
-        }
-    }
-
-    /// Until the next series is due, at most [`POLL`].
-    async fn until_due(&self) -> Duration {
-        match self.ledger.next_series_due().await {
-            Ok(Some(due)) => Duration::from_millis(u64::try_from(due - now()).unwrap_or(0)).min(POLL),
-            _ => POLL,
         }
     }
 

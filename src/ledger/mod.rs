@@ -150,6 +150,20 @@ impl Ledger {
     pub async fn next_series_due(&self) -> Result<Option<Millis>, LedgerError> {
         self.read(|s| s.next_series_due()).await
     }
+    /// [`Ledger::due_series`], and how many milliseconds to wait where there are none ([`Ledger::next_series_due`]; none where
+    /// nothing waits), of one state of the ledger: every instance that comes asks for both.
+    pub async fn series_to_decide(
+        &self,
+        now: Millis,
+        limit: usize,
+    ) -> Result<(Vec<SeriesJob>, Option<Millis>), LedgerError> {
+        self.read(move |s| {
+            let jobs = s.due_series(now, limit)?;
+            let next = if jobs.is_empty() { s.next_series_due()? } else { Some(now) };
+            Ok((jobs, next.map(|due| (due - now).max(0))))
+        })
+        .await
+    }
     /// The clock may have been set back: series that are due later than `settle_max` from `now`, which nothing received now
     /// could be, are due now. Returns how many. To be called now and then.
     pub async fn clock_went_back(&self, now: Millis, settle_max: Millis) -> Result<u64, LedgerError> {

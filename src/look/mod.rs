@@ -100,7 +100,7 @@ impl LookStage {
             reading: Arc::new(Semaphore::new(readers)),
             harvester,
         };
-        // While the network is at work on a batch, the next one gathers.
+        // While the network is at work on a batch, the next one gathers; with half of that in flight nobody need ask for more.
         let most = readers + 2 * BATCH;
         let mut busy: Vec<InstanceId> = Vec::new();
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -119,18 +119,20 @@ impl LookStage {
             }
             tokio::select! {
                 Some(done) = tasks.join_next(), if !tasks.is_empty() => {
-                    if self.finish(done, &mut busy).await.is_err() {
+                    // What ended together is written together.
+                    let others = std::iter::from_fn(|| tasks.try_join_next());
+                    if self.finish(std::iter::once(done).chain(others), &mut busy).await.is_err() {
                         return;
                     }
                 }
-                () = self.received.notified(), if busy.len() < most => {}
+                () = self.received.notified(), if busy.len() < most / 2 => {}
                 // The sender is gone only when the daemon is.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                 () = tokio::time::sleep(POLL) => {}
             }
         }
         while let Some(done) = tasks.join_next().await {
-            if self.finish(done, &mut busy).await.is_err() {
+            if self.finish([done].into_iter(), &mut busy).await.is_err() {
                 return;
             }
         }
@@ -156,25 +158,52 @@ impl LookStage {
         });
     }
 
-    /// Writes down what looking gave.
-    async fn finish(&self, done: Result<Done, JoinError>, busy: &mut Vec<InstanceId>) -> Result<(), Hung> {
-        let Ok((id, look)) = done else {
-            // A task of ours panicked, nobody knows which: whatever is taken twice is written once.
-            warn!("looking at an instance was broken off; trying again");
-            busy.clear();
-            return Ok(());
-        };
-        let look = look.inspect_err(|error| error!(%error, "no more images can be looked at in this process"))?;
-        match self.ledger.looked(id, look, now()).await {
-            Ok(()) => self.suspects.end(id),
-            Err(error) => {
-                warn!(%error, instance = id, "cannot write what looking gave; trying again");
-                tokio::time::sleep(POLL).await;
+    /// Writes down what looking gave, side by side, so that the ledger commits it together.
+    async fn finish(
+        &self,
+        done: impl Iterator<Item = Result<Done, JoinError>>,
+        busy: &mut Vec<InstanceId>,
+    ) -> Result<(), Hung> {
+        let (mut writes, mut end) = (JoinSet::new(), Ok(()));
+        for done in done {
+            let Ok((id, look)) = done else {
+                // A task of ours panicked, nobody knows which: whatever is taken twice is written once.
+                warn!("looking at an instance was broken off; trying again");
+                busy.clear();
+                continue;
+            };
+            match look {
+                Ok(look) => {
+                    let ledger = self.ledger.clone();
+                    writes.spawn(async move { (id, ledger.looked(id, look, now()).await) });
+                }
+                Err(error) => {
+                    error!(%error, "no more images can be looked at in this process");
+                    end = Err(error);
+                }
             }
         }
-        busy.retain(|b| *b != id);
+        let mut failed = false;
+        while let Some(written) = writes.join_next().await {
+            let Ok((id, written)) = written else {
+                warn!("writing what looking gave was broken off; trying again");
+                busy.clear();
+                continue;
+            };
+            match written {
+                Ok(()) => self.suspects.end(id),
+                Err(error) => {
+                    warn!(%error, instance = id, "cannot write what looking gave; trying again");
+                    failed = true;
+                }
+            }
+            busy.retain(|b| *b != id);
+        }
+        if failed {
+            tokio::time::sleep(POLL).await;
+        }
         self.looked.notify_one();
-        Ok(())
+        end
     }
 }
 

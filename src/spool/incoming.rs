@@ -42,8 +42,8 @@ pub struct Incoming {
 
 impl Incoming {
     pub(super) fn begin(spool: Arc<Inner>, min_free: u64) -> Result<Incoming, SpoolError> {
-        spool.check_free(min_free)?;
-        let spare = spool.spares.take(&spool, min_free)?;
+        spool.root.check_free(min_free)?;
+        let spare = spool.spares.take(&spool.root, min_free)?;
         let incoming = Incoming {
             spool,
             name: spare.name,
@@ -57,14 +57,14 @@ impl Incoming {
             open: true,
         };
         let begun = (&incoming.file).write_all(&seal::begun());
-        begun.map_err(|e| incoming.spool.refused(min_free, "write", e))?;
+        begun.map_err(|e| incoming.spool.root.refused(min_free, "write", e))?;
         Ok(incoming)
     }
 
     /// Appends bytes; the first come behind the preamble. Checks free space every 16 MiB.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         if self.len >= self.check_at {
-            self.spool.check_free(self.min_free)?;
+            self.spool.root.check_free(self.min_free)?;
             self.check_at = self.len.saturating_add(CHECK);
         }
         self.sum.update(bytes);
@@ -76,7 +76,7 @@ impl Incoming {
         // What lies beyond the last whole page is kept; what was kept before is shorter than a page, or the piece is large.
         let beyond = ((self.len % PAGE) as usize).min(bytes.len());
         let (now, later) = bytes.split_at(bytes.len() - beyond);
-        write_both(&self.file, &self.buffer, now).map_err(|e| self.spool.refused(self.min_free, "write", e))?;
+        write_both(&self.file, &self.buffer, now).map_err(|e| self.spool.root.refused(self.min_free, "write", e))?;
         self.buffer.clear();
         self.buffer.extend_from_slice(later);
         let written = self.len - beyond as u64;
@@ -113,10 +113,10 @@ impl Incoming {
         note: &Note,
         inspect: impl FnOnce(&mut File) -> Result<T, E>,
     ) -> Result<Result<(Spooled, T), E>, SpoolError> {
-        let refused = |spool: &Inner, action, e| spool.refused(self.min_free, action, e);
-        write_both(&self.file, &self.buffer, &[]).map_err(|e| refused(&self.spool, "write", e))?;
+        let refused = |action, e| self.spool.root.refused(self.min_free, action, e);
+        write_both(&self.file, &self.buffer, &[]).map_err(|e| refused("write", e))?;
         // Opened anew: its own position, and no way to write.
-        let path = self.spool.path(&self.name)?;
+        let path = self.spool.root.path(&self.name)?;
         let mut file = File::open(&path).map_err(SpoolError::io("open", &path))?;
         let found = match inspect(&mut file) {
             Ok(found) => found,
@@ -124,8 +124,8 @@ impl Incoming {
         };
         let begun = Instant::now();
         let seal = seal::whole(self.len, self.sum.clone().finalize(), note);
-        self.file.write_all_at(&seal, 0).map_err(|e| refused(&self.spool, "write", e))?;
-        self.file.sync_data().map_err(|e| refused(&self.spool, "sync", e))?;
+        self.file.write_all_at(&seal, 0).map_err(|e| refused("write", e))?;
+        self.file.sync_data().map_err(|e| refused("sync", e))?;
         self.open = false;
         let sync_ms = begun.elapsed().as_secs_f32() * 1000.0;
         Ok(Ok((Spooled { name: self.name.clone(), size: self.len, sync_ms }, found)))
@@ -135,7 +135,7 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         if self.open
-            && let Ok(path) = self.spool.path(&self.name)
+            && let Ok(path) = self.spool.root.path(&self.name)
             && let Err(error) = fs::remove_file(&path)
         {
             tracing::warn!(path = %path.display(), %error, "an unfinished file stays until the next start");

@@ -20,12 +20,14 @@
 
 mod incoming;
 mod name;
+mod root;
 mod seal;
 mod spare;
 
 pub use incoming::Incoming;
 pub use seal::{Note, PREAMBLE};
 
+use root::Root;
 use seal::Seal;
 use spare::Spares;
 use std::collections::BTreeMap;
@@ -89,7 +91,7 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Inner {
-    root: PathBuf,
+    root: Root,
     spares: Spares,
     _lock: File,
 }
@@ -138,12 +140,12 @@ impl Spool {
         if made {
             sync_dir(folder_of(dir))?;
         }
-        Ok(Spool { inner: Arc::new(Inner { root, spares: Spares::default(), _lock: lock }) })
+        Ok(Spool { inner: Arc::new(Inner { root: Root::new(root), spares: Spares::default(), _lock: lock }) })
     }
 
     /// Free bytes for us on the file system of the spool.
     pub fn free(&self) -> Result<u64, SpoolError> {
-        self.inner.free()
+        self.inner.root.free()
     }
 
     /// A new file for an instance; fails with [`SpoolError::Full`] when less than `min_free` bytes are free, now or later as
@@ -154,7 +156,7 @@ impl Spool {
 
     /// The path of a spooled file (for reading; the name is one of ours and checked).
     pub fn path(&self, name: &str) -> Result<PathBuf, SpoolError> {
-        self.inner.path(name)
+        self.inner.root.path(name)
     }
 
     /// Opens a spooled file for reading.
@@ -261,38 +263,9 @@ impl Spool {
     }
 }
 
-impl Inner {
-    fn free(&self) -> Result<u64, SpoolError> {
-        let stat = rustix::fs::statvfs(&self.root)
-            .map_err(|e| SpoolError::io("ask for the free space of", &self.root)(e.into()))?;
-        // What is kept for root is not ours: f_bavail, not f_bfree.
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    fn check_free(&self, wanted: u64) -> Result<(), SpoolError> {
-        let free = self.free()?;
-        if free < wanted { Err(SpoolError::Full { free, wanted, path: self.root.clone() }) } else { Ok(()) }
-    }
-
-    fn path(&self, name: &str) -> Result<PathBuf, SpoolError> {
-        let bucket = name::bucket(name).ok_or_else(|| SpoolError::Name(name.chars().take(64).collect()))?;
-        Ok(self.root.join(bucket).join(format!("{name}.dcm")))
-    }
-
-    /// A disk (or quota) that is full, or another error.
-    fn refused(&self, wanted: u64, action: &'static str, source: io::Error) -> SpoolError {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                SpoolError::Full { free: self.free().unwrap_or(0), wanted, path: self.root.clone() }
-            }
-            _ => SpoolError::Io { action, path: self.root.clone(), source },
-        }
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.spares.clear(self);
+        self.spares.clear(&self.root);
     }
 }
 
