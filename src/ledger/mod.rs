@@ -160,7 +160,7 @@ impl Ledger {
         self.read(move |s| {
             let jobs = s.due_series(now, limit)?;
             let next = if jobs.is_empty() { s.next_series_due()? } else { Some(now) };
-            Ok((jobs, next.map(|due| (due - now).max(0))))
+            Ok((jobs, next.map(|due| due.saturating_sub(now).max(0))))
         })
         .await
     }

@@ -132,7 +132,7 @@ impl LookStage {
             }
         }
         while let Some(done) = tasks.join_next().await {
-            if self.finish([done].into_iter(), &mut busy).await.is_err() {
+            if self.finish(std::iter::once(done), &mut busy).await.is_err() {
                 return;
             }
         }
