@@ -42,6 +42,9 @@ async fn a_series_is_due_when_released_or_quiet_or_open_for_too_long_and_not_bef
         assert_eq!(b.ledger.next_series_due().await.unwrap(), due, "{name}");
         let due = due.unwrap_or(Millis::MAX);
         assert!(b.ledger.due_series(due - 1, 10).await.unwrap().is_empty(), "{name}: too early");
+        let (jobs, wait) = b.ledger.series_to_decide(due - 1, 10).await.unwrap();
+        assert!(jobs.is_empty(), "{name}");
+        assert_eq!(wait, (due != Millis::MAX).then_some(1), "{name}: both of one state");
         let expected = usize::from(due != Millis::MAX);
         assert_eq!(b.ledger.due_series(due, 10).await.unwrap().len(), expected, "{name}");
     }
