@@ -63,11 +63,11 @@ impl DecideStage {
             self.settle(jobs, &mut pauses).await;
             if !busy {
                 let least = if pauses.waiting() > 0 { BREATH } else { Duration::ZERO };
-                let due = wait.and_then(|ms| u64::try_from(ms).ok()).map_or(POLL, Duration::from_millis).min(POLL);
+                let wait = wait.map_or(POLL, |wait| wait.min(POLL)).max(least);
                 tokio::select! {
                     () = self.looked.notified() => {}
                     _ = stop.changed() => {}
-                    () = tokio::time::sleep(due.max(least)) => {}
+                    () = tokio::time::sleep(wait) => {}
                 }
             }
         }

@@ -37,6 +37,7 @@ use crate::verdict::Look;
 use readers::Readers;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Store, Stored};
 pub use writer::Tell;
 use writer::Writer;
@@ -150,17 +151,18 @@ impl Ledger {
     pub async fn next_series_due(&self) -> Result<Option<Millis>, LedgerError> {
         self.read(|s| s.next_series_due()).await
     }
-    /// [`Ledger::due_series`], and how many milliseconds to wait where there are none ([`Ledger::next_series_due`]; none where
-    /// nothing waits), of one state of the ledger: every instance that comes asks for both.
+    /// [`Ledger::due_series`], and how long to wait where there are none ([`Ledger::next_series_due`]; `None` where nothing
+    /// waits), of one state of the ledger: every instance that comes asks for both.
     pub async fn series_to_decide(
         &self,
         now: Millis,
         limit: usize,
-    ) -> Result<(Vec<SeriesJob>, Option<Millis>), LedgerError> {
+    ) -> Result<(Vec<SeriesJob>, Option<Duration>), LedgerError> {
         self.read(move |s| {
             let jobs = s.due_series(now, limit)?;
             let next = if jobs.is_empty() { s.next_series_due()? } else { Some(now) };
-            Ok((jobs, next.map(|due| due.saturating_sub(now).max(0))))
+            let wait = |due: Millis| Duration::from_millis(u64::try_from(due.saturating_sub(now)).unwrap_or(0));
+            Ok((jobs, next.map(wait)))
         })
         .await
     }

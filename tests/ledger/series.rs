@@ -44,7 +44,11 @@ async fn a_series_is_due_when_released_or_quiet_or_open_for_too_long_and_not_bef
         assert!(b.ledger.due_series(due - 1, 10).await.unwrap().is_empty(), "{name}: too early");
         let (jobs, wait) = b.ledger.series_to_decide(due - 1, 10).await.unwrap();
         assert!(jobs.is_empty(), "{name}");
-        assert_eq!(wait, (due != Millis::MAX).then_some(1), "{name}: both of one state");
+        assert_eq!(
+            wait,
+            (due != Millis::MAX).then_some(std::time::Duration::from_millis(1)),
+            "{name}: both of one state"
+        );
         let expected = usize::from(due != Millis::MAX);
         assert_eq!(b.ledger.due_series(due, 10).await.unwrap().len(), expected, "{name}");
     }
