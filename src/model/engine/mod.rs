@@ -19,7 +19,10 @@
 //! - Miri, the portable path: `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib engine`;
 //! - valgrind, without AVX-512: `cargo test --lib --no-run`, then `valgrind --error-exitcode=1` before the binary's name, and
 //!   `engine` behind it;
-//! - AddressSanitizer, all paths: `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target x86_64-unknown-linux-gnu --lib engine`.
+//! - AddressSanitizer, all paths: `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target x86_64-unknown-linux-gnu --lib engine`;
+//! - ARM, the portable path, on any machine: `cargo test --target aarch64-unknown-linux-gnu --lib engine`, where
+//!   `CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER` is `aarch64-linux-gnu-gcc`, and `…_RUNNER` is
+//!   `qemu-aarch64 -L /usr/aarch64-linux-gnu` (Debian's gcc-aarch64-linux-gnu, g++-aarch64-linux-gnu and qemu-user).
 
 pub mod buffer;
 mod deep;

@@ -1,11 +1,13 @@
-//! Vectors of single-precision numbers: kernels are written once over [`Simd`] and compiled for each [`Level`].
+//! Vectors of single-precision numbers: kernels are written once over [`Simd`] and compiled for each level of an [`Isa`].
 //!
 //! A value of a [`Simd`] type is made in [`run`] alone, for an [`Isa`] that has its level, so whoever holds one may use its
 //! instructions: that makes arithmetic safe to call. Memory goes through pointers; what calls `load` and `store` answers
 //! for these.
 #![allow(unsafe_code)]
 
-use super::isa::{Isa, Level};
+use super::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use super::isa::Level;
 
 /// The vector instructions of one level.
 pub trait Simd: Copy {

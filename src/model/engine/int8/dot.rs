@@ -3,7 +3,9 @@
 //! As in `engine::simd`, a value of a [`Dot`] type is made in [`run`] alone, for an [`Isa`] that has its instructions.
 #![allow(unsafe_code)]
 
-use crate::model::engine::isa::{Isa, Level};
+use crate::model::engine::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::model::engine::isa::Level;
 
 /// Vectors of 32-bit sums of products.
 pub trait Dot: Copy {
