@@ -80,14 +80,14 @@ def leg_tubes(B, s, f):
 
 
 def build(w, region, r):
-    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, REGION_METAL); r: numpy
-    RandomState"""
+    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
+    SKULL_JAW, REGION_METAL); r: numpy RandomState"""
     region, _, framing = region.partition('_')
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
     fat = U(r, .85, 1.25); sc = dict(region=region, implant=framing == 'METAL', child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
     view = 'AP'
-    if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE'):
+    if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
         q = {}
         for s in 'rl':
             q[f'hip_flexion_{s}'] = U(r, -.05, .2); q[f'hip_adduction_{s}'] = U(r, -.22, .06); q[f'hip_rotation_{s}'] = U(r, -.35, .3)
@@ -101,10 +101,11 @@ def build(w, region, r):
         q['lat_bending'] = U(r, -.06, .06)
         want = {'PELVIS': ('pelvis', 'sacrum', 'lumbar', 'femur'), 'HIP': ('pelvis', 'sacrum', 'lumbar5', 'femur'), 'FEMUR': ('pelvis', 'femur_', 'r_femur', 'r_patella', 'r_tibia', 'r_fibula'),
                 'LSPINE': ('pelvis', 'sacrum', 'lumbar', 'thoracic', 'ribcage', 'femur'),
+                'SACRUM': ('pelvis', 'sacrum', 'lumbar', 'femur'),
                 'ABDOMEN': ('pelvis', 'sacrum', 'lumbar', 'thoracic', 'ribcage', 'femur'), 'TSPINE': ('lumbar', 'thoracic', 'ribcage')}.get(region, ('r_femur', 'r_tibia', 'r_fibula', 'r_patella', 'r_talus', 'r_foot', 'r_bofoot'))
         bones, B = w.leg_scene(q, child, want)
         fwd, left, up = np.eye(3)
-        if region in ('PELVIS', 'HIP', 'LSPINE', 'ABDOMEN', 'TSPINE'):
+        if region in ('PELVIS', 'HIP', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
             H = .5 * (B['femur_r'] + B['femur_l'])
             top = H + up * .5
             Wd, Dp = .175 * fat, .105 * fat
@@ -134,6 +135,10 @@ def build(w, region, r):
             turn = np.deg2rad(90 * r.choice([-1, 1]) + r.normal(0, 4)) if lat else J(5); view = 'LAT' if lat else 'AP'
             d = rot(up, turn) @ rot(left, J(4)) @ (-fwd); sc.update(fov=U(r, .18, .34), aspect=U(r, 1.1, 1.9))
             if lat: bones = [b for b in bones if 'femur' not in b[0]]
+        elif region == 'SACRUM':   # from the side alone: from the front it is a pelvis, closely framed
+            tgt = .5 * (B['femur_r'] + B['femur_l']) + up * U(r, -.02, .1) + fwd * U(r, -.09, 0)
+            d = rot(up, np.deg2rad(90 * r.choice([-1, 1]) + r.normal(0, 6))) @ rot(left, J(4)) @ (-fwd); view = 'LAT'
+            sc.update(fov=U(r, .13, .26), aspect=U(r, .9, 1.6))
         elif region == 'ABDOMEN':
             tgt = B['lumbar3'] + up * U(r, -.06, .05) + left * U(r, -.02, .02); view = 'AP'
             d = rot(up, J(4)) @ rot(left, J(4)) @ (-fwd); sc.update(fov=U(r, .3, .42), aspect=U(r, 1.0, 1.35)); sc['gas'] = 2
@@ -194,6 +199,11 @@ def build(w, region, r):
         d = rot(up, turn) @ rot(left, J(6)) @ (-fwd)
         tgt = (sk + up * U(r, -.05, .02)) if region == 'SKULL' else ce + up * U(r, -.02, .03)
         sc.update(fov=U(r, .2, .27) if region == 'SKULL' else U(r, .16, .24), aspect=U(r, .9, 1.35), fovh=True)
+        if framing == 'JAW':   # through the open mouth, of the mandible, oblique
+            jaw = T['hat_jaw'][1]
+            turn = J(8) if r.rand() < .6 else np.deg2rad(U(r, 15, 75)) * r.choice([-1, 1]); view = 'AP' if abs(turn) < .25 else 'OBL'
+            d = rot(up, turn) @ rot(left, np.deg2rad(U(r, -35, 30))) @ (-fwd)
+            tgt = jaw + .3 * (sk - jaw) * U(r, -.5, 1) + up * U(r, -.03, .02); sc.update(fov=U(r, .1, .2), aspect=U(r, .75, 1.25))
         sc['tubes'] = [(np.array([ce - up * .14, ce - up * .06, ce, sk - up * .06]), np.array([[.14, .09], [.07, .06], [.062, .058], [.065, .06]]) * fat),
                        (np.array([sk - up * .05, sk + up * .02]), np.array([[.085, .085], [.09, .085]]))]
     else:
@@ -204,7 +214,7 @@ def build(w, region, r):
         elv = U(r, .02, .35)
         if region in ('SHOULDER', 'CLAVICLE', 'CHEST', 'HUMERUS'):
             q.update(shoulder_elv=elv, shoulder_rot=U(r, -.9, 1.2), elv_angle=U(r, 0, 1.2), elbow_flexion=U(r, 0, .5)); thorax = region != 'HUMERUS' or r.rand() < .5
-            axl = region == 'SHOULDER' and r.rand() < .1
+            axl = region == 'SHOULDER' and framing != 'WIDE' and r.rand() < .1
             if axl: q['shoulder_elv'] = U(r, 1.0, 1.5); q['elv_angle'] = U(r, -.1, .5)
             want = ('clavicle', 'scapula', 'humerus', 'ulna', 'radius')
         elif region == 'ELBOW': q.update(elbow_flexion=U(r, 1.1, 1.8) if lat else U(r, 0, .45), pro_sup=U(r, -1.3, 1.4)); want = ('humerus', 'ulna', 'radius')
@@ -243,6 +253,8 @@ def build(w, region, r):
             f = U(r, .16, .33)
             tgt = sh + left * U(r, -.015, .05 + .12 * (f - .17)) + up * U(r, -.06, .03) * f / .25
             sc.update(fov=f, aspect=U(r, .75, 1.3))
+            if framing == 'WIDE':   # with half of the chest
+                f = U(r, .28, .46); tgt = L(sh, tt, U(r, .15, .6)) + up * U(r, -.3, .02) * f; sc.update(fov=f, aspect=U(r, .7, 1.25))
         elif region == 'CLAVICLE':
             tgt = L(tt, sh, U(r, .4, .65)) + up * .02; d = rot(up, J(6)) @ rot(left, np.deg2rad(U(r, -20, 10))) @ (-fwd); sc.update(fov=U(r, .17, .26), aspect=U(r, .55, .9))
         elif region == 'CHEST':
