@@ -2,7 +2,7 @@
 
 use super::label::{Truth, label, truth};
 use super::platt::{Platt, Weighed};
-use super::threshold::{self, Evidence};
+use super::threshold::{self, Claimant, Evidence};
 use super::{Output, Thresholds, called, scores};
 use crate::model::card::Head;
 use serde::Serialize;
@@ -16,6 +16,8 @@ pub struct Fitted {
     pub thresholds: Thresholds,
     /// For the card.
     pub evidence: Evidence,
+    /// The outside images that thresholds are high for, those that claim a region most first.
+    pub claimants: Vec<Claimant>,
 }
 
 /// The prior of the calibration, in images.
@@ -38,8 +40,8 @@ pub fn fit(outputs: &[Output], heads: &[String], target: f64) -> Fitted {
     }
     let calibrated = calibrate(&outputs.iter().collect::<Vec<_>>(), heads);
     let images = outputs.iter().zip(odds).map(|(output, rows)| threshold::Image { output, rows }).collect::<Vec<_>>();
-    let (thresholds, evidence) = threshold::choose(&images, heads, target);
-    Fitted { heads: calibrated, thresholds, evidence }
+    let (thresholds, evidence, claimants) = threshold::choose(&images, heads, target);
+    Fitted { heads: calibrated, thresholds, evidence, claimants }
 }
 
 /// The calibration alone.

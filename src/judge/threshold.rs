@@ -75,8 +75,33 @@ pub struct Evidence {
 /// One image of the outside: in each row that has one, the strongest claim, by how much it exceeds one half, and what the row
 /// counts.
 struct Negative<'a> {
-    group: &'a str,
+    output: &'a Output,
     claims: Vec<(Region, f64, f64)>,
+}
+
+/// An outside radiograph that claims a region, as it is or in a changed copy: thresholds lie as high as they do because of such.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Claimant {
+    /// As the manifest has it.
+    pub path: String,
+    /// Its label.
+    pub label: String,
+    /// The region that it claims most.
+    pub region: Region,
+    /// How much of it claims that region: above 0, up to 1, where the image and each of its copies do.
+    pub part: f64,
+}
+
+impl Claimant {
+    fn of(negative: &Negative) -> Option<Claimant> {
+        let mut parts: BTreeMap<Region, f64> = BTreeMap::new();
+        for (region, _, counts) in &negative.claims {
+            *parts.entry(*region).or_default() += counts;
+        }
+        let (region, part) = parts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let Output { path, region: label, .. } = negative.output;
+        Some(Claimant { path: path.clone(), label: label.clone(), region, part })
+    }
 }
 
 /// How claims are spread.
@@ -162,7 +187,9 @@ impl Places {
 /// `accept` keeps the modelled rate at the target, or up to [`GIVE_WAY`] times that where less than [`LEAST_RECALL`] of
 /// the regions' images would be named; the evidence says which it was. `reject` lies under all but the last twentieth of the
 /// region's own images, as far as these and the other regions' tell.
-pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, Evidence) {
+///
+/// Also the outside images that claim a region, those that do so most first.
+pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, Evidence, Vec<Claimant>) {
     let places = Places::new(heads);
     let outside = |i: &&Image| matches!(truth(&i.output.region), Truth::Outside);
     let negatives: Vec<Negative> = images.iter().filter(outside).map(|i| negative(i, &places)).collect();
@@ -193,7 +220,7 @@ pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, E
             (region.term().to_owned(), Threshold { accept, reject })
         })
         .collect();
-    let mut groups: Vec<&str> = negatives.iter().map(|n| n.group).collect();
+    let mut groups: Vec<&str> = negatives.iter().map(|n| n.output.group.as_str()).collect();
     groups.sort_unstable();
     groups.dedup();
     // The first row is the image as it is.
@@ -215,7 +242,9 @@ pub fn choose(images: &[Image], heads: &[String], target: f64) -> (Thresholds, E
         recall: recall(&accept),
         met: expected <= target * 1.001,
     };
-    (thresholds, evidence)
+    let mut claimants: Vec<Claimant> = negatives.iter().filter_map(Claimant::of).collect();
+    claimants.sort_by(|a, b| b.part.total_cmp(&a.part));
+    (thresholds, evidence, claimants)
 }
 
 /// For each region, just above the strongest claim of an image (not of its copies) that is no radiograph.
@@ -237,7 +266,7 @@ fn negative<'a>(image: &Image<'a>, places: &Places) -> Negative<'a> {
         let (region, beyond) = free.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, beyond)| *beyond >= 0.0)?;
         Some((region, beyond, *counts))
     };
-    Negative { group: &image.output.group, claims: image.rows.iter().filter_map(strongest).collect() }
+    Negative { output: image.output, claims: image.rows.iter().filter_map(strongest).collect() }
 }
 
 /// The modelled rate at fixed thresholds over resamples of the groups.
@@ -246,7 +275,7 @@ fn bootstrap(negatives: &[Negative], groups: &[&str], accept: &BTreeMap<Region, 
         return None;
     }
     let members: Vec<Vec<&Negative>> =
-        groups.iter().map(|g| negatives.iter().filter(|n| n.group == *g).collect()).collect();
+        groups.iter().map(|g| negatives.iter().filter(|n| n.output.group == *g).collect()).collect();
     let mut rng = StdRng::seed_from_u64(SEED);
     let mut one = || {
         let drawn: Vec<&Negative> =
@@ -315,6 +344,32 @@ mod tests {
     }
 
     #[test]
+    fn the_image_that_claims_most_is_told_first() {
+        let mut seen = draw(20, 60, 4.0, 5);
+        // Of a foot all that there is claims to be a hand, of another its copies alone.
+        let hand = names().iter().position(|n| n == "HAND").unwrap();
+        let claiming =
+            |o: &Output| o.logits.iter().enumerate().map(|(i, _)| if i == hand { 9.0 } else { -9.0 }).collect();
+        let feet: Vec<usize> = (0..seen.len()).filter(|i| truth(&seen[*i].region) == Truth::Outside).take(2).collect();
+        for (&i, whole) in feet.iter().zip([true, false]) {
+            let logits: Vec<f32> = claiming(&seen[i]);
+            seen[i].copies = vec![logits.clone(); 2];
+            if whole {
+                seen[i].logits = logits;
+            }
+        }
+        let claimants = fit(&seen, &names(), 0.01).claimants;
+        assert_eq!((claimants[0].path.as_str(), claimants[0].region), (seen[feet[0]].path.as_str(), Region::Hand));
+        assert_eq!(claimants[0].label, seen[feet[0]].region);
+        assert!(
+            (claimants[0].part - 1.0).abs() < 1e-9
+                && claimants[1].part < 1.0
+                && claimants[1].path == seen[feet[1]].path
+        );
+        assert!(claimants.windows(2).all(|two| two[0].part >= two[1].part));
+    }
+
+    #[test]
     fn a_stricter_target_asks_for_more() {
         let seen = draw(20, 100, 2.0, 3);
         let accept = |target| fit(&seen, &names(), target).thresholds["KNEE"].accept;
@@ -351,12 +406,12 @@ mod tests {
         let other = Output { region: NO_RADIOGRAPH.into(), ..outputs[0].clone() };
         let row = |o: &Output| o.logits.iter().map(|x| f64::from(*x)).collect();
         let mut images: Vec<Image> = outputs.iter().map(|o| Image { output: o, rows: vec![(row(o), 1.0)] }).collect();
-        let (before, _) = choose(&images, &names(), 0.02);
+        let (before, ..) = choose(&images, &names(), 0.02);
         let knee = names().iter().position(|h| h == "KNEE").unwrap();
         let mut odds = vec![-3.0; names().len()];
         odds[knee] = 2.7;
         images.push(Image { output: &other, rows: vec![(odds.clone(), 1.0)] });
-        let (after, _) = choose(&images, &names(), 0.02);
+        let (after, ..) = choose(&images, &names(), 0.02);
         assert!(before["KNEE"].accept < probability(2.7) && after["KNEE"].accept > probability(2.7), "{before:?}");
         assert_eq!(before["HAND"], after["HAND"]);
         // With a rival it claims nothing.

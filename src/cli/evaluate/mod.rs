@@ -10,6 +10,7 @@ mod text;
 use super::exit;
 use crate::config::{DeviceChoice, PrecisionChoice};
 use crate::judge::suspects::{Suspect, suspects};
+use crate::judge::threshold::Claimant;
 use crate::judge::{self, Judged, Output, Report, risk};
 use crate::model::Classifier;
 use crate::train::int8::int8;
@@ -79,6 +80,7 @@ struct Outcome {
     report: Report,
     images: Vec<Judged>,
     suspects: Vec<Suspect>,
+    claimants: Vec<Claimant>,
 }
 
 /// Runs the command.
@@ -128,12 +130,12 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
     let copies = if args.fit { args.copies } else { 0 };
     let outputs = evaluate::outputs(&classifier, manifest, split, copies, &progress)?;
     let mut card = classifier.card().clone();
-    let (mut evidence, mut cross_fitted) = (None, None);
+    let (mut evidence, mut cross_fitted, mut claimants) = (None, None, Vec::new());
     if args.fit {
         let heads: Vec<String> = card.heads.iter().map(|h| h.name.clone()).collect();
         let fitted = judge::fit(&outputs, &heads, args.target);
         (card.heads, card.regions) = (fitted.heads, fitted.thresholds);
-        evidence = Some(fitted.evidence);
+        (evidence, claimants) = (Some(fitted.evidence), fitted.claimants);
         cross_fitted = Some(judge::cross_fitted(&outputs, &heads, args.target));
     }
     let images = judge::judged(&outputs, &card.heads, &card.regions);
@@ -161,7 +163,7 @@ fn judged(args: &Args, manifest: &Manifest) -> Result<Outcome, TrainError> {
         classifier
     };
     let suspects = suspects(&images, args.suspects);
-    let outcome = Outcome { classifier, outputs, report, images, suspects };
+    let outcome = Outcome { classifier, outputs, report, images, suspects, claimants };
     if let Some(file) = &args.html {
         let data = format!("{}, split {}", args.manifest.display(), split.name());
         let page = html(&outcome, &manifest.root, data)?;
@@ -207,10 +209,11 @@ fn json(outcome: &Outcome) -> Result<String, TrainError> {
         images: &'a [Judged],
         outputs: &'a [Output],
         suspects: &'a [Suspect],
+        claimants: &'a [Claimant],
         risk: Vec<risk::Point>,
     }
-    let Outcome { classifier, outputs, report, images, suspects } = outcome;
+    let Outcome { classifier, outputs, report, images, suspects, claimants } = outcome;
     let risk = risk::curve(images, classifier.thresholds());
-    let all = All { model: classifier.hash(), report, images, outputs, suspects, risk };
+    let all = All { model: classifier.hash(), report, images, outputs, suspects, claimants, risk };
     serde_json::to_string(&all).map_err(|e| TrainError::Data(e.to_string()))
 }

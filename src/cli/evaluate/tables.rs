@@ -4,9 +4,12 @@ use super::Outcome;
 use super::text::{between, changes, number, percent, range};
 use crate::judge::robust::Robust;
 use crate::judge::suspects::Suspect;
-use crate::judge::threshold::Evidence;
+use crate::judge::threshold::{Claimant, Evidence};
 use crate::judge::{Called, CrossFitted, Judged, Report};
 use comfy_table::Table;
+
+/// So many of the images that claim a region are listed.
+const CLAIMANTS: usize = 8;
 
 /// Without lines between the rows.
 fn plain_table<const N: usize>(header: [&str; N]) -> Table {
@@ -40,6 +43,7 @@ pub fn text(outcome: &Outcome) -> String {
     }
     if let Some(e) = &report.thresholds {
         text += &evidence(e, report.cross_fitted.as_ref());
+        text += &claiming(&outcome.claimants);
     }
     text += &confusion(report);
     if let Some(robust) = &report.robust {
@@ -123,6 +127,15 @@ fn doubted(suspects: &[Suspect]) -> String {
         ]);
     }
     format!("\n{table}\n")
+}
+
+/// The outside images that thresholds are high for; the first few.
+fn claiming(claimants: &[Claimant]) -> String {
+    let mut table = plain_table(["thresholds are high for", "is", "claims", "part of it and its copies"]);
+    for c in claimants.iter().take(CLAIMANTS) {
+        table.add_row([c.path.clone(), c.label.clone(), c.region.term().to_owned(), format!("{:.2}", c.part)]);
+    }
+    if claimants.is_empty() { String::new() } else { format!("\n{table}\n") }
 }
 
 fn evidence(e: &Evidence, cross: Option<&CrossFitted>) -> String {
