@@ -22,7 +22,7 @@ fn plain_table<const N: usize>(header: [&str; N]) -> Table {
 /// All tables of an outcome.
 pub fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
-    let Outcome { classifier, report, images, suspects, .. } = outcome;
+    let Outcome { classifier, report, images, suspects, claimants, .. } = outcome;
     text += &format!(
         "{} images in {} groups, model {}, {}; intervals are 95 %\n\n",
         report.images,
@@ -43,7 +43,9 @@ pub fn text(outcome: &Outcome) -> String {
     }
     if let Some(e) = &report.thresholds {
         text += &evidence(e, report.cross_fitted.as_ref());
-        text += &claiming(&outcome.claimants);
+    }
+    if !claimants.is_empty() {
+        text += &claiming(claimants);
     }
     text += &confusion(report);
     if let Some(robust) = &report.robust {
@@ -135,7 +137,7 @@ fn claiming(claimants: &[Claimant]) -> String {
     for c in claimants.iter().take(CLAIMANTS) {
         table.add_row([c.path.clone(), c.label.clone(), c.region.term().to_owned(), format!("{:.2}", c.part)]);
     }
-    if claimants.is_empty() { String::new() } else { format!("\n{table}\n") }
+    format!("\n{table}\n")
 }
 
 fn evidence(e: &Evidence, cross: Option<&CrossFitted>) -> String {
