@@ -105,6 +105,7 @@ fn judges_fits_and_reports() {
     let maps = int8["steps"][0]["maps"].as_array().unwrap();
     assert_eq!((int8["images"].as_u64(), maps.len()), (Some(7), 20));
     assert!(int8["agreement"].as_f64().is_some_and(|share| (0.5..=1.0).contains(&share)), "{int8}");
+    assert!(int8["difference"].as_f64().is_some_and(|apart| apart > 0.0 && apart < 1.0), "{int8}");
     assert!(maps.iter().all(|step| step.as_f64().is_some_and(|s| s > 0.0)), "{int8}");
     let people = std::fs::read_to_string(bench.file("w.md")).unwrap();
     for part in [

@@ -235,7 +235,15 @@ fn int8(file: &Path, size: usize) -> Int8 {
     let classifier = Classifier::load(file, DeviceChoice::Cpu, PrecisionChoice::F32).unwrap();
     classifier.watch(&inputs(40, 3, size), &mut ranges).unwrap();
     let steps = ranges.iter().map(|ranges| ranges.steps(0.5)).collect();
-    Int8 { steps, single: 1, images: 200, agreement: 0.9975, auc_f32: Some(0.99), auc_int8: Some(0.989) }
+    Int8 {
+        steps,
+        single: 1,
+        images: 200,
+        agreement: 0.9975,
+        auc_f32: Some(0.99),
+        auc_int8: Some(0.989),
+        difference: Some(0.03),
+    }
 }
 
 #[test]
@@ -267,9 +275,13 @@ fn whole_numbers_are_taken_as_card_and_choice_say() {
 
     let auto = if Isa::best().vnni() { Precision::Int8 } else { Precision::F32 };
     assert_eq!(load(PrecisionChoice::Auto).unwrap().precision().0, auto);
-    for (key, value) in
-        [("agreement", Some(0.994)), ("auc_int8", Some(0.987)), ("auc_f32", None), ("images", Some(0.0))]
-    {
+    for (key, value) in [
+        ("agreement", Some(0.994)),
+        ("auc_int8", Some(0.987)),
+        ("auc_f32", None),
+        ("difference", Some(0.041)),
+        ("images", Some(0.0)),
+    ] {
         edit_card(&file, |card| {
             card["int8"] = serde_json::to_value(&int8).unwrap();
             card["int8"][key] = match (key, value) {
@@ -306,6 +318,7 @@ fn steps_that_cannot_be_are_refused() {
     assert!(refused(|int8| int8["steps"] = serde_json::json!([])).contains(wanted));
     assert!(refused(|int8| int8["single"] = 8.into()).contains("int8.single"));
     assert!(refused(|int8| int8["agreement"] = 1.5.into()).contains("within 0 to 1"));
+    assert!(refused(|int8| int8["difference"] = (-0.1).into()).contains("int8.difference"));
     assert!(refused(|int8| int8["more"] = 1.into()).contains("more"));
 }
 

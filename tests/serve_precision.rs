@@ -59,7 +59,7 @@ fn a_card_without_steps_or_of_too_few_equal_verdicts_is_gone_by() {
     with_card(&mut site, |card| card["int8"]["agreement"] = 0.99.into());
     let router = site.start();
     let line = router.log_lines().into_iter().find(|l| l["precision"] == "f32").expect("single precision is told");
-    assert!(line["because"].as_str().is_some_and(|why| why.contains("too many verdicts")), "{line}");
+    assert!(line["because"].as_str().is_some_and(|why| why.contains("change too much")), "{line}");
     assert!(router.stop().success());
 
     with_card(&mut site, |card| card["int8"] = Value::Null);

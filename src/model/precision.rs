@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub const LEAST_AGREEMENT: f64 = 0.995;
 /// The most that the mean AUC may fall by.
 pub const MOST_FALL: f64 = 0.002;
+/// The most that logits may differ by, as the root of the mean square: a hundredth of a probability, at most. Verdicts that stay
+/// the same on some hundred images say little of the next image; logits that stay near say more.
+pub const MOST_DIFFERENCE: f64 = 0.04;
 
 /// How maps are quantised, and what was measured of it on validation images: `evaluate --fit` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,10 @@ pub struct Int8 {
     pub auc_f32: Option<f64>,
     /// The same in whole numbers.
     pub auc_int8: Option<f64>,
+    /// By how much logits differ from single precision, as the root of the mean square over the images and changed copies; none in
+    /// a card from before it was measured.
+    #[serde(default)]
+    pub difference: Option<f64>,
 }
 
 impl Int8 {
@@ -40,7 +47,10 @@ impl Int8 {
 
     /// Whether `auto` may take whole numbers.
     pub fn holds(&self) -> bool {
-        self.images > 0 && self.agreement >= LEAST_AGREEMENT && self.fall().is_some_and(|fall| fall <= MOST_FALL)
+        self.images > 0
+            && self.agreement >= LEAST_AGREEMENT
+            && self.fall().is_some_and(|fall| fall <= MOST_FALL)
+            && self.difference.is_none_or(|difference| difference <= MOST_DIFFERENCE)
     }
 
     /// In words, for the card and the terminal.
@@ -49,8 +59,12 @@ impl Int8 {
             (Some(f32), Some(int8)) => format!("the mean AUC is {int8:.4} (single precision: {f32:.4})"),
             _ => "the AUC cannot be told".to_owned(),
         };
+        let near = self
+            .difference
+            .map(|apart| format!(", logits differ by {apart:.3} (root mean square)"))
+            .unwrap_or_default();
         format!(
-            "arithmetic in whole numbers (int8) behind the stem and {} block(s) is {}: of {} verdicts, {:.2} % are those of single precision, and {auc}",
+            "arithmetic in whole numbers (int8) behind the stem and {} block(s) is {}: of {} verdicts, {:.2} % are those of single precision{near}, and {auc}",
             self.single,
             if self.holds() { "used where the CPU has instructions for it" } else { "not used unless asked for" },
             8 * self.images,
@@ -72,6 +86,9 @@ impl Int8 {
         let parts = [Some(self.agreement), self.auc_f32, self.auc_int8];
         if !parts.into_iter().flatten().all(part) {
             return Err("int8: agreement, auc_f32 or auc_int8 is not within 0 to 1".into());
+        }
+        if self.difference.is_some_and(|difference| !(0.0..=f64::MAX).contains(&difference)) {
+            return Err("int8.difference is not a number of 0 or more".into());
         }
         Ok(())
     }
@@ -104,9 +121,7 @@ pub fn chosen(choice: PrecisionChoice, card: &Card, isa: Option<Isa>) -> Result<
     let auto = match (&card.int8, isa) {
         (_, None) => (Precision::F32, "a GPU computes in it"),
         (None, _) => (Precision::F32, "the model card knows of nothing else"),
-        (Some(int8), _) if !int8.holds() => {
-            (Precision::F32, "by the model card, whole numbers change too many verdicts")
-        }
+        (Some(int8), _) if !int8.holds() => (Precision::F32, "by the model card, whole numbers change too much"),
         (_, Some(isa)) if !isa.vnni() => {
             (Precision::F32, "this CPU has no dot products of bytes, so whole numbers are slower")
         }
@@ -118,7 +133,7 @@ pub fn chosen(choice: PrecisionChoice, card: &Card, isa: Option<Isa>) -> Result<
         (PrecisionChoice::Int8, None, _) => Err(ModelError::WholeOnGpu),
         (PrecisionChoice::Int8, _, None) => Err(ModelError::NotQuantised { name: card.name.clone() }),
         (PrecisionChoice::Int8, _, Some(int8)) if !int8.holds() => {
-            Ok((Precision::Int8, "the configuration says so, although by the model card it changes too many verdicts"))
+            Ok((Precision::Int8, "the configuration says so, although by the model card it changes too much"))
         }
         (PrecisionChoice::Int8, _, _) => Ok((Precision::Int8, "the configuration says so")),
     }

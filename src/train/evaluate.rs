@@ -66,11 +66,7 @@ pub fn outputs(
             .par_iter()
             .map(|entry| {
                 let plane = features::read_plane(&manifest.path(entry), &classifier.card().input)?;
-                let copy = |i| {
-                    let mut rng = augment::generator(COPY_SEED, &entry.path, i);
-                    augment::augment(&plane, COPY_STRENGTH, &mut rng)
-                };
-                let mut all: Vec<Plane> = (0..copies).map(copy).collect();
+                let mut all: Vec<Plane> = (0..copies).map(|i| copy(&plane, &entry.path, i)).collect();
                 all.insert(0, plane);
                 Ok(all)
             })
@@ -90,6 +86,11 @@ pub fn outputs(
     }
     progress.end();
     Ok(outputs)
+}
+
+/// The changed copy number `i` of an image: the same for the same path.
+pub(super) fn copy(plane: &Plane, path: &str, i: usize) -> Plane {
+    augment::augment(plane, COPY_STRENGTH, &mut augment::generator(COPY_SEED, path, i))
 }
 
 /// What the network gives for planes in all orientations of the card; the daemon stops where a verdict is settled.
