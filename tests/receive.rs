@@ -6,6 +6,7 @@ mod support;
 
 use dicom_ul::pdu::{AssociationRJ, AssociationRJResult, AssociationRJSource, Pdu};
 use radroute::dimse::command::Command;
+use radroute::verdict::Look;
 use support::node::Node;
 use support::object::{self, CR, DEFLATED, DX, EXPLICIT, IMPLICIT, JPEG_LOSSLESS, object};
 use support::raw::{Got, Peer, VERIFICATION, pdu, pdv, request, store_rq};
@@ -39,6 +40,24 @@ fn an_instance_is_kept_byte_for_byte_in_every_encoding() {
     assert_eq!(node.files().len(), 5);
     let association = node.event("association");
     assert_eq!((&association["outcome"], &association["received"]), (&"released".into(), &1.into()));
+}
+
+#[test]
+fn what_is_never_to_be_looked_at_is_exempt_with_its_receipt() {
+    let node = node();
+    let (other, exempt) = (object(1).syntax(EXPLICIT), object(2).syntax(EXPLICIT));
+    let mut peer = Peer::for_object(node.addr, &other);
+    assert_eq!(peer.store(&other), 0);
+    assert!(node.woken());
+    node.reload(|config| config.classify.exempt.push(toml::from_str("calling_ae = [\"XRAY*\"]").unwrap()));
+    assert_eq!(peer.store(&exempt), 0);
+    assert!(node.woken());
+    let look = |uid: &str| node.instances(uid)[0].row.look.clone();
+    assert_eq!(look(&other.sop_instance), None);
+    let reason = "excluded by classify.exempt".to_owned();
+    assert_eq!(look(&exempt.sop_instance), Some(Look::Exempt { reason }));
+    assert_eq!((node.events("received").len(), node.events("looked").len()), (2, 1));
+    peer.release();
 }
 
 #[test]

@@ -125,6 +125,16 @@ impl Ledger {
     pub async fn received(&self, new: NewInstance) -> Result<InstanceId, LedgerError> {
         self.writer.submit_repeatable(move |s| s.received(&new)).await
     }
+    /// As [`Ledger::received`] of what is never to be looked at, and why, with its `looked` event: in one transaction, where many
+    /// slices of a CT come.
+    pub async fn received_exempt(&self, new: NewInstance, reason: String) -> Result<InstanceId, LedgerError> {
+        let entered = move |s: &dyn Store| {
+            let id = s.received(&new)?;
+            s.looked(id, &Look::Exempt { reason }, new.received_at)?;
+            Ok(id)
+        };
+        self.writer.submit_repeatable(entered).await
+    }
     /// The association was released: series with undecided instances that it brought are due now (after a power cut: in their time).
     pub async fn released(&self, association: &str, now: Millis) -> Result<(), LedgerError> {
         let association = association.to_owned();

@@ -14,7 +14,7 @@ pub use suspects::Suspects;
 use crate::config::Config;
 use crate::dataset::Facts;
 use crate::harvest::{self, Harvester, Offer, Origin};
-use crate::ledger::{InstanceId, InstanceRow, Ledger, now};
+use crate::ledger::{InstanceId, InstanceRow, Ledger, Source, now};
 use crate::model::Classifier;
 use crate::pixels::{self, PixelsError};
 use crate::preprocess::Plane;
@@ -139,7 +139,7 @@ impl LookStage {
     }
 
     fn start(&self, row: InstanceRow, looker: &Looker, tasks: &mut JoinSet<Done>) {
-        if let Err(reason) = eligible(&row, &self.config.borrow()) {
+        if let Err(reason) = eligible(&row.facts, &row.source, &self.config.borrow()) {
             tasks.spawn(async move { (row.id, Ok(Look::Exempt { reason })) });
             return;
         }
@@ -210,10 +210,9 @@ impl LookStage {
 /// Whether an object is a radiograph that may be looked at; if not, why.
 ///
 /// The classes of STANDARD are matched exactly: mammography and intra-oral objects share the prefix.
-pub fn eligible(row: &InstanceRow, config: &Config) -> Result<(), String> {
-    let facts = &row.facts;
+pub fn eligible(facts: &Facts, source: &Source, config: &Config) -> Result<(), String> {
     radiograph(facts, &config.classify.secondary_capture)?;
-    let case = Case { facts, calling_ae: &row.source.calling_ae, called_ae: &row.source.called_ae, verdict: None };
+    let case = Case { facts, calling_ae: &source.calling_ae, called_ae: &source.called_ae, verdict: None };
     let exemptions = config.exemptions().map_err(|error| error.to_string())?;
     if exemptions.iter().any(|rule| rule.matches(&case)) {
         return Err("excluded by classify.exempt".into());

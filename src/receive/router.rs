@@ -3,13 +3,17 @@
 use super::deposit::{Announced, Deposit, Refusal, inspect};
 use crate::audit;
 use crate::config::Config;
+use crate::dataset::Facts;
 use crate::dataset::file_meta::{FileMeta, write_file_meta};
 use crate::dimse::status;
-use crate::ledger::{Event, Ledger, NewInstance, now};
+use crate::ledger::{Event, Ledger, NewInstance, Source, now};
 use crate::spool::{Incoming, Note, PREAMBLE, Spool, SpoolError};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
+
+/// Why an instance is never to be looked at; none: it is.
+pub type Exempt = Arc<dyn Fn(&Facts, &Source) -> Option<String> + Send + Sync>;
 
 /// Spools instances and enters them in the ledger.
 pub struct Router {
@@ -17,7 +21,8 @@ pub struct Router {
     ledger: Ledger,
     spool: Spool,
     received: Arc<Notify>,
-    released: Arc<Notify>,
+    decidable: Arc<Notify>,
+    exempt: Exempt,
 }
 
 /// An instance on its way into the spool.
@@ -28,15 +33,17 @@ pub struct Spooling {
 }
 
 impl Router {
-    /// `received` is rung after every received instance, `released` after every release, with one permit, so that none is missed.
+    /// With one permit each, so that none is missed: `received` is rung after every instance that is to be looked at, `decidable`
+    /// after every other and after every release.
     pub fn new(
         config: watch::Receiver<Arc<Config>>,
         ledger: Ledger,
         spool: Spool,
         received: Arc<Notify>,
-        released: Arc<Notify>,
+        decidable: Arc<Notify>,
+        exempt: Exempt,
     ) -> Router {
-        Router { config, ledger, spool, received, released }
+        Router { config, ledger, spool, received, decidable, exempt }
     }
 
     /// Removes a file that got no row.
@@ -89,6 +96,7 @@ impl Deposit for Router {
             let classify = &self.config.borrow().classify;
             (classify.settle.as_millis() as i64, classify.settle_max.as_millis() as i64)
         };
+        let exempt = (self.exempt)(&facts, &source);
         let new = NewInstance {
             spool_name: spooled.name.clone(),
             file_size: spooled.size,
@@ -102,14 +110,18 @@ impl Deposit for Router {
             settle_max,
             adopted: false,
         };
-        if let Err(error) = self.ledger.received(new).await {
+        let (entered, next) = match exempt {
+            None => (self.ledger.received(new).await, &self.received),
+            Some(reason) => (self.ledger.received_exempt(new, reason).await, &self.decidable),
+        };
+        if let Err(error) = entered {
             // not entered, so not ours: the sender keeps it and tries again
             self.take_back(&spooled.name);
             let full = error.is_out_of_resources();
             let status = if full { status::OUT_OF_RESOURCES } else { status::PROCESSING_FAILURE };
             return Err(Refusal::new(status, if full { "out of resources" } else { "processing failure" }, error));
         }
-        self.received.notify_one();
+        next.notify_one();
         Ok(status::SUCCESS)
     }
 
@@ -118,7 +130,7 @@ impl Deposit for Router {
             // its series settle by time instead
             tracing::error!(%error, association, "the release could not be entered in the ledger");
         }
-        self.released.notify_one();
+        self.decidable.notify_one();
     }
 
     async fn tell(&self, event: Event) {

@@ -20,7 +20,8 @@ const BATCH: usize = 16;
 const COPIES: usize = 4;
 /// Orientations that each image is begun with.
 const TURNS: usize = 8;
-/// How many blocks stay in single precision: tried in turn until verdicts stay the same and logits near. What is rounded first is told on longest.
+/// How many blocks stay in single precision: tried in turn until verdicts stay the same and logits near. What is rounded first is
+/// told on longest.
 const SINGLE: [usize; 5] = [0, 1, 2, 3, 4];
 
 /// How far the steps of channels are from their map's to their own, in turn.
@@ -44,7 +45,7 @@ pub fn int8(
     let single = load(None, PrecisionChoice::F32)?;
 
     let mut ranges = Vec::new();
-    study.each("int8: ranges", COPIES, |_, squares| Ok(single.watch(squares, &mut ranges)?))?;
+    study.each("int8: ranges", |_, squares| Ok(single.watch(squares, &mut ranges)?))?;
     let wanted = study.seen("int8: single precision", &single)?;
     let mut best: Option<Int8> = None;
     for (single, share) in SINGLE.into_iter().flat_map(|single| SHARES.map(|share| (single, share))) {
@@ -99,7 +100,7 @@ impl Views {
         let pairs = self.logits.iter().flatten().zip(other.logits.iter().flatten());
         let (sum, count) =
             pairs.fold((0.0, 0_usize), |(sum, count), (a, b)| (sum + f64::from(a - b).powi(2), count + 1));
-        (sum / count.max(1) as f64).sqrt()
+        (sum / count.max(1) as f64).sqrt().min(f64::MAX) // what is no number is far
     }
 }
 
@@ -111,11 +112,10 @@ struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// Has `work` done for all images, some at a time: their squares, and behind them those of `copies` changed copies of each.
+    /// Has `work` done for all images, some at a time: their squares, and behind them those of [`COPIES`].
     fn each(
         &self,
         stage: &str,
-        copies: usize,
         mut work: impl FnMut(&[Judged], &[Vec<f32>]) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
         let input = &self.card.input;
@@ -125,11 +125,14 @@ impl Study<'_> {
                 .par_iter()
                 .map(|j| features::read_plane(&self.manifest.root.join(&j.path), input))
                 .collect::<Result<Vec<_>, TrainError>>()?;
-            let copy = |i: usize| match i / part.len() {
-                0 => network_input(&planes[i], input),
-                n => network_input(&evaluate::copy(&planes[i % part.len()], &part[i % part.len()].path, n - 1), input),
+            let square = |i: usize| {
+                let (copy, i) = (i / part.len(), i % part.len());
+                match copy.checked_sub(1) {
+                    None => network_input(&planes[i], input),
+                    Some(copy) => network_input(&evaluate::copy(&planes[i], &part[i].path, copy), input),
+                }
             };
-            let squares: Vec<_> = (0..part.len() * (1 + copies)).into_par_iter().map(copy).collect();
+            let squares: Vec<_> = (0..part.len() * (1 + COPIES)).into_par_iter().map(square).collect();
             work(part, &squares)?;
             self.progress.advance(part.len() as u64, "");
         }
@@ -141,7 +144,7 @@ impl Study<'_> {
     fn seen(&self, stage: &str, classifier: &Classifier) -> Result<Views, TrainError> {
         let Card { heads, regions, input, .. } = self.card;
         let (mut all, mut outputs, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-        self.each(stage, COPIES, |part, squares| {
+        self.each(stage, |part, squares| {
             alone.extend(classifier.logits_of(squares, input.size)?);
             let squares = &squares[..part.len()];
             for turn in 0..TURNS {
@@ -199,5 +202,6 @@ mod tests {
         let (a, b) = (views(vec![vec![1.0, -2.0], vec![0.5, 0.0]]), views(vec![vec![1.5, -2.5], vec![0.0, -0.5]]));
         assert_eq!(a.difference(&b), 0.5);
         assert_eq!(a.difference(&a), 0.0);
+        assert_eq!(a.difference(&views(vec![vec![f32::NAN, 0.0], vec![0.0, 0.0]])), f64::MAX);
     }
 }

@@ -51,6 +51,21 @@ async fn many_callers_share_a_commit() {
 }
 
 #[tokio::test]
+async fn what_is_exempt_is_entered_and_looked_at_in_one_commit() {
+    let b = bench();
+    let begun = b.ledger.commits();
+    b.ledger.received_exempt(new("1.1.1", 1000), "SOP class 1.2 is no radiograph".into()).await.unwrap();
+    assert_eq!(b.ledger.commits() - begun, 1);
+    assert_eq!(b.kinds("1.1.1").await, ["received", "looked"]);
+    assert!(b.ledger.unlooked(10, &[]).await.unwrap().is_empty());
+    let jobs = b.ledger.due_series(3000, 10).await.unwrap();
+    assert_eq!(jobs.len(), 1, "nothing keeps its series from being decided");
+    // All of it or nothing: the same spool file again.
+    assert!(b.ledger.received_exempt(new("1.1.1", 1000), "again".into()).await.is_err());
+    assert_eq!(b.kinds("1.1.1").await, ["received", "looked"]);
+}
+
+#[tokio::test]
 async fn a_call_that_fails_does_not_fail_those_beside_it() {
     let b = bench();
     b.ledger.received(new("1.1.0", 5)).await.unwrap();
