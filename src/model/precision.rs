@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub const LEAST_AGREEMENT: f64 = 0.995;
 /// The most that the mean AUC may fall by.
 pub const MOST_FALL: f64 = 0.002;
-/// The most that logits may differ by, as the root of the mean square: a hundredth of a probability, at most. Verdicts that stay
+/// The most that logits may differ by, as the root of the mean square: about a hundredth of a probability. Verdicts that stay
 /// the same on some hundred images say little of the next image; logits that stay near say more.
 pub const MOST_DIFFERENCE: f64 = 0.04;
 
