@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::decide::DecideStage;
 use crate::deliver::Deliver;
 use crate::ledger::{self, Event, Ledger, LedgerError};
-use crate::look::{LookStage, Suspects, eligible};
+use crate::look::{self, LookStage, Suspects};
 use crate::metrics::{Figures, Metrics};
 use crate::model::{Classifier, ModelError};
 use crate::notify;
@@ -110,8 +110,7 @@ impl Daemon {
         let [received, looked, decided] = [(); 3].map(|()| Arc::new(Notify::new()));
 
         // What was received is looked at; what an association has brought is decided once it is released.
-        let rules = config_rx.clone();
-        let exempt = Arc::new(move |facts: &_, source: &_| eligible(facts, source, &rules.borrow()).err());
+        let exempt = Arc::new(look::exempt(config_rx.clone()));
         let router =
             Router::new(config_rx.clone(), ledger.clone(), spool.clone(), received.clone(), looked.clone(), exempt);
         let wanted = config_rx.borrow().listen.address;

@@ -207,10 +207,15 @@ impl LookStage {
     }
 }
 
+/// Why an object is never to be looked at, by the configuration in force, as reception asks it; none: it is.
+pub fn exempt(config: watch::Receiver<Arc<Config>>) -> impl Fn(&Facts, &Source) -> Option<String> {
+    move |facts, source| eligible(facts, source, &config.borrow()).err()
+}
+
 /// Whether an object is a radiograph that may be looked at; if not, why.
 ///
 /// The classes of STANDARD are matched exactly: mammography and intra-oral objects share the prefix.
-pub fn eligible(facts: &Facts, source: &Source, config: &Config) -> Result<(), String> {
+fn eligible(facts: &Facts, source: &Source, config: &Config) -> Result<(), String> {
     radiograph(facts, &config.classify.secondary_capture)?;
     let case = Case { facts, calling_ae: &source.calling_ae, called_ae: &source.called_ae, verdict: None };
     let exemptions = config.exemptions().map_err(|error| error.to_string())?;

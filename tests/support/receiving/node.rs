@@ -3,7 +3,7 @@
 use super::wait_until;
 use radroute::config::Config;
 use radroute::ledger::{InstanceLife, Ledger};
-use radroute::look::eligible;
+use radroute::look;
 use radroute::receive::{Listener, Router};
 use radroute::spool::Spool;
 use std::net::SocketAddr;
@@ -40,8 +40,7 @@ impl Node {
         let spool = Spool::open(dir.path()).unwrap();
         let (config, configs) = watch::channel(Arc::new(config));
         let wake = Arc::new(Notify::new());
-        let rules = configs.clone();
-        let exempt = Arc::new(move |facts: &_, source: &_| eligible(facts, source, &rules.borrow()).err());
+        let exempt = Arc::new(look::exempt(configs.clone()));
         let router = Router::new(configs.clone(), ledger.clone(), spool.clone(), wake.clone(), wake.clone(), exempt);
         let listener = runtime.block_on(Listener::bind(configs, Arc::new(router))).unwrap();
         let addr = listener.local_addr();
