@@ -123,7 +123,7 @@ pub fn chosen(choice: PrecisionChoice, card: &Card, isa: Option<Isa>) -> Result<
         (None, _) => (Precision::F32, "the model card knows of nothing else"),
         (Some(int8), _) if !int8.holds() => (Precision::F32, "by the model card, whole numbers change too much"),
         (_, Some(isa)) if !isa.vnni() => {
-            (Precision::F32, "this CPU has no dot products of bytes, so whole numbers are slower")
+            (Precision::F32, "this CPU has no dot products of bytes, so whole numbers gain little")
         }
         _ => (Precision::Int8, "by the model card, verdicts stay the same"),
     };

@@ -17,10 +17,13 @@ pub trait Dot: Copy {
     const LANES: usize;
     /// Half the pixels of a register tile of two vectors a pixel: as many as the registers hold.
     const ROWS: usize;
+    /// [`Dot::dot`] adds two neighbouring products in 16 bits: its weights are to be cut (`cut`).
+    const NARROW: bool = false;
 
     /// The same in all lanes.
     fn splat(self, v: i32) -> Self::V;
-    /// Adds to each lane the products of the four unsigned bytes of `x` and the four signed ones of `w`.
+    /// Adds to each lane the products of the four unsigned bytes of `x` and the four signed ones of `w`; of narrow instructions only
+    /// where two neighbouring products fit into 16 bits.
     fn dot(self, sum: Self::V, x: Self::V, w: Self::W) -> Self::V;
     /// Reads four weights of each lane.
     ///
@@ -93,6 +96,20 @@ fn run_avx_vnni(kernel: impl DotKernel) {
 #[target_feature(enable = "avx2")]
 fn run_avx2(kernel: impl DotKernel) {
     kernel.run(x86::Avx2::new());
+}
+
+/// Whether [`run`] takes instructions that are [narrow](Dot::NARROW).
+pub fn narrow(isa: Isa) -> bool {
+    struct Asked<'a>(&'a mut bool);
+    impl DotKernel for Asked<'_> {
+        #[inline(always)]
+        fn run<D: Dot>(self, _: D) {
+            *self.0 = D::NARROW;
+        }
+    }
+    let mut narrow = false;
+    run(isa, Asked(&mut narrow));
+    narrow
 }
 
 /// Plain Rust.
@@ -175,11 +192,10 @@ impl Dot for Portable {
 mod x86 {
     use super::Dot;
     use std::arch::x86_64::*;
-    use std::convert::identity;
 
     /// Instructions of 256 bits: what AVX2 does alone, and the dot product.
     macro_rules! avx2 {
-        ($(#[$doc:meta])* $name:ident, $features:literal, $weights:ty, $rows:literal, $load:ident, $dot:ident, $pairs:ident) => {
+        ($(#[$doc:meta])* $name:ident, $features:literal, $rows:literal, $narrow:literal, $dot:ident, $pairs:ident) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
             pub struct $name(());
@@ -195,9 +211,10 @@ mod x86 {
 
             impl Dot for $name {
                 type V = __m256i;
-                type W = $weights;
+                type W = __m256i;
                 const LANES: usize = 8;
                 const ROWS: usize = $rows;
+                const NARROW: bool = $narrow;
 
                 #[inline(always)]
                 fn splat(self, v: i32) -> __m256i {
@@ -206,15 +223,15 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                fn dot(self, sum: __m256i, x: __m256i, w: $weights) -> __m256i {
+                fn dot(self, sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
                     // SAFETY: as for `splat`.
                     unsafe { $dot(sum, x, w) }
                 }
 
                 #[inline(always)]
-                unsafe fn weights(self, from: *const i8) -> $weights {
+                unsafe fn weights(self, from: *const i8) -> __m256i {
                     // SAFETY: as for `splat`; the caller says that 32 weights may be read.
-                    unsafe { $load(_mm256_loadu_si256(from.cast())) }
+                    unsafe { _mm256_loadu_si256(from.cast()) }
                 }
 
                 #[inline(always)]
@@ -266,28 +283,14 @@ mod x86 {
         };
     }
 
-    /// Even and odd bytes of weights, widened to 16 bits.
+    /// What `vpdpbusd` does, where two neighbouring products fit into 16 bits.
     ///
     /// # Safety
     /// The CPU has AVX2.
     #[inline(always)]
-    unsafe fn widened(w: __m256i) -> [__m256i; 2] {
+    unsafe fn dot_narrow(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the caller's.
-        unsafe { [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)), _mm256_srai_epi16::<8>(w)] }
-    }
-
-    /// What `vpdpbusd` does: even and odd bytes by themselves, so that no sum saturates.
-    ///
-    /// # Safety
-    /// The CPU has AVX2.
-    #[inline(always)]
-    unsafe fn dot_widened(sum: __m256i, x: __m256i, w: [__m256i; 2]) -> __m256i {
-        // SAFETY: the caller's.
-        unsafe {
-            let even = _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)), w[0]);
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(x), w[1]);
-            _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
-        }
+        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1))) }
     }
 
     /// What `vpdpwssd` does.
@@ -301,13 +304,13 @@ mod x86 {
     }
 
     avx2!(
-        /// AVX2 alone. 4 pixels of 2 vectors, 4 of weights and 2 of a pixel: 14 of 16 registers.
-        Avx2, "avx2", [__m256i; 2], 2, widened, dot_widened, dot_pairs
+        /// AVX2 alone. 6 pixels of 2 vectors, 2 of weights, one of a pixel and one of products: 16 registers.
+        Avx2, "avx2", 3, true, dot_narrow, dot_pairs
     );
     avx2!(
         /// AVX-VNNI: `vpdpbusd`, which does not saturate. 6 pixels of 2 vectors, 2 of weights and one of a pixel: 15 of 16
         /// registers.
-        AvxVnni, "avx2,avxvnni", __m256i, 3, identity, _mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32
+        AvxVnni, "avx2,avxvnni", 3, false, _mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32
     );
 
     /// AVX-512 VNNI. 14 pixels of 2 vectors, 2 of weights and one of a pixel: 31 of 32 registers.

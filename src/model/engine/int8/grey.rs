@@ -107,6 +107,7 @@ impl GreyKernel {
             Strip::<Sixteen> {
                 filter: Filter {
                     weights,
+                    cut: None,
                     multiplier: &multiplier[first..],
                     bias: &self.bias[first..],
                     taps,

@@ -1,5 +1,7 @@
 //! A block's convolution in whole numbers, over patches where they lie.
 
+use super::cut::Cuts;
+use super::dot;
 use super::round::{Quantised, quantise};
 use super::tile::{Filter, PANEL, Strip};
 use crate::model::ModelError;
@@ -7,6 +9,7 @@ use crate::model::engine::direct::pairs;
 use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
 use crate::model::weights::Conv;
+use std::sync::OnceLock;
 
 /// The bytes of a map, channel by channel.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,8 @@ pub struct Direct {
     from: usize,
     to: usize,
     kernels: Quantised,
+    /// Made when instructions first ask for them.
+    cuts: OnceLock<Cuts>,
     /// From sums to steps of the output, one a channel.
     multiplier: Vec<f32>,
     /// In steps of the output.
@@ -82,6 +87,7 @@ impl Direct {
             multiplier: kernels.scales.iter().zip(around.output).map(|(scale, output)| scale / output).collect(),
             bias: biases.zip(around.output).zip(&shortcut).map(|((b, o), s)| b / o + moved(*s)).collect(),
             kernels,
+            cuts: OnceLock::new(),
             shortcut,
         })
     }
@@ -90,9 +96,12 @@ impl Direct {
     fn bands(&self, task: Task<u8>, bands: &mut [Band<u8>]) {
         let Task { isa, input, shortcut, .. } = task;
         let depth = self.kernel * self.from;
+        let cuts =
+            dot::narrow(isa).then(|| self.cuts.get_or_init(|| Cuts::new(&self.kernels.weights, self.kernel, depth)));
         for (p, weights) in self.kernels.weights.chunks_exact(self.kernel * depth * PANEL).enumerate() {
             let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
-            let filter: Filter = Filter { weights, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
+            let cut = cuts.map(|cuts| cuts.panel(p));
+            let filter: Filter = Filter { weights, cut, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
             for band in bands.iter_mut() {
                 let shortcut = shortcut.map(|maps| (maps.beside(band), &self.shortcut[p * PANEL..]));
                 for (line, second) in pairs(self.kernel, self.stride, input, band, self.to, p * PANEL) {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `dot` | dot products of bytes and of pairs of 16 bits, for each set of instructions |
+//! | `cut` | weights for those instructions whose sums of two products may not fit |
 //! | `tile` | the matrix product over them, requantised |
 //! | `layer` | convolutions of blocks, made of it |
 //! | [`grey`] | the stem's convolution, made of it |
@@ -14,6 +15,7 @@
 //! ReLU and stands for `q - 128` steps. From the first block in whole numbers on, all sums are exact and all rounding is the same
 //! on every CPU.
 
+mod cut;
 mod dot;
 pub mod grey;
 mod layer;

@@ -5,6 +5,7 @@
 // Loops over rows and vectors are unrolled: plain indices keep the sums in registers.
 #![allow(unsafe_code, clippy::needless_range_loop)]
 
+use super::cut::Cut;
 use super::dot::{self, Dot, DotKernel};
 use crate::model::engine::isa::Isa;
 use crate::model::engine::tile::{Line, tiles};
@@ -25,6 +26,8 @@ pub trait Width: Copy {
     /// Values in 32 bits.
     const EACH: usize;
 
+    /// Weights that were cut, as those of this width; `None` where none are.
+    fn cut(weights: &[i8]) -> Option<&[Self::Weight]>;
     /// Reads [`Width::EACH`] weights of each lane.
     ///
     /// # Safety
@@ -56,6 +59,11 @@ impl Width for Eight {
     type Output = u8;
     type W<D: Dot> = D::W;
     const EACH: usize = 4;
+
+    #[inline(always)]
+    fn cut(weights: &[i8]) -> Option<&[i8]> {
+        Some(weights)
+    }
 
     #[inline(always)]
     unsafe fn weights<D: Dot>(dot: D, from: *const i8) -> D::W {
@@ -94,6 +102,11 @@ impl Width for Sixteen {
     const EACH: usize = 2;
 
     #[inline(always)]
+    fn cut(_: &[i8]) -> Option<&[i16]> {
+        None
+    }
+
+    #[inline(always)]
     unsafe fn weights<D: Dot>(dot: D, from: *const i16) -> D::V {
         // SAFETY: the caller's.
         unsafe { dot.pairs(from) }
@@ -129,6 +142,8 @@ pub fn place<N: Width>(row: usize, column: usize, groups: usize) -> usize {
 pub struct Filter<'a, N: Width = Eight> {
     /// `[taps * depth / EACH, PANEL, EACH]`
     pub weights: &'a [N::Weight],
+    /// The same, for instructions that are [narrow](Dot::NARROW).
+    pub cut: Option<Cut<'a>>,
     /// What a sum is multiplied by, for each channel of the panel.
     pub multiplier: &'a [f32],
     /// Added afterwards, in steps of the output.
@@ -174,7 +189,7 @@ impl<N: Width> Strip<'_, N> {
 
     /// Whether all that the tiles read and write lies in the slices.
     fn fits(&self) -> bool {
-        let Filter { weights, multiplier, bias, taps, tap, depth } = self.filter;
+        let Filter { weights, multiplier, bias, taps, tap, depth, cut } = self.filter;
         let reads = (self.count - 1) * self.step + (taps - 1) * tap + depth;
         let writes = (self.count - 1) * self.width + PANEL;
         let room = self.shortcut.map_or(self.output.len(), |(s, _)| s.len().min(self.output.len()));
@@ -185,6 +200,7 @@ impl<N: Width> Strip<'_, N> {
             && weights.len() >= taps * depth * PANEL
             && multiplier.len().min(bias.len()) >= PANEL
             && depth.is_multiple_of(N::EACH)
+            && cut.is_none_or(|cut| cut.is_of(taps, depth))
     }
 }
 
@@ -193,6 +209,8 @@ impl<N: Width> DotKernel for Strip<'_, N> {
     fn run<D: Dot>(mut self, dot: D) {
         let (count, step, width) = (self.count, self.step, self.width);
         assert!(count > 0 && self.filter.taps > 0 && self.fits(), "a strip outside its slices");
+        let to_be_cut = D::NARROW && N::cut(&[]).is_some();
+        assert!(!to_be_cut || self.filter.cut.is_some(), "weights that are not cut");
         for (groups, rows, lines) in tiles(D::ROWS, count, [step, width], self.line, self.second) {
             // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within them.
             unsafe {
@@ -225,7 +243,13 @@ impl<N: Width> Strip<'_, N> {
     /// [`Strip::fits`] holds for lines of `ROWS` pixels that begin at `lines`.
     #[inline(always)]
     unsafe fn tile<D: Dot, const GROUPS: usize, const ROWS: usize>(&mut self, dot: D, lines: [Line; 2]) {
-        let Filter { weights, multiplier, bias, taps, tap, depth } = self.filter;
+        let Filter { mut weights, multiplier, bias, taps, tap, depth, cut } = self.filter;
+        // Vectors of narrow instructions are half of half a panel.
+        const { assert!(!D::NARROW || 4 * D::LANES == PANEL) };
+        let cut = cut.filter(|_| D::NARROW);
+        if let Some(cut) = cut.and_then(|cut| N::cut(cut.weights())) {
+            weights = cut;
+        }
         let (step, width) = (self.step, self.width);
         // What keeps a group's pixels addressable by a base and a register each.
         let away = [0, step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step];
@@ -234,7 +258,8 @@ impl<N: Width> Strip<'_, N> {
             // SAFETY: the caller says that each pixel's patch lies in the input: `taps` runs, `tap` apart, of `depth` values,
             // read `EACH` at a time (`depth` is a multiple of it): 32 bits, whatever their width; that `weights` holds `EACH` values
             // of a panel for each such read; and that each pixel's panel lies in the output and the shortcut, a panel in multiplier, bias and what the
-            // shortcut is multiplied by. From `channel` on, two vectors are left of a panel.
+            // shortcut is multiplied by. From `channel` on, two vectors are left of a panel. What was cut off is for values of the
+            // same runs, and holds two vectors (`Cut`).
             unsafe {
                 // A place, since a pointer must not go beyond the last panel.
                 let mut place = N::EACH * channel;
@@ -254,6 +279,20 @@ impl<N: Width> Strip<'_, N> {
                             }
                         }
                         at = [at[0].add(N::EACH), at[1].add(N::EACH)];
+                    }
+                }
+                for excess in cut.map_or(&[][..], |cut| cut.excess(channel)) {
+                    let Some(weight) = N::cut(&excess.weights).map(<[_]>::as_ptr) else { break };
+                    let w = [N::weights(dot, weight), N::weights(dot, weight.add(N::EACH * D::LANES))];
+                    let place = excess.run * tap + excess.at;
+                    for group in 0..GROUPS {
+                        for row in 0..ROWS {
+                            let at = base[group].add(place).add(away[row]);
+                            let x = dot.splat(at.cast::<i32>().read_unaligned());
+                            for half in 0..2 {
+                                sums[group][row][half] = N::dot(dot, sums[group][row][half], x, w[half]);
+                            }
+                        }
                     }
                 }
                 // Once in memory, whatever the loops below make of their places.
@@ -285,6 +324,7 @@ impl<N: Width> Strip<'_, N> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cut::Cuts;
     use super::*;
     use crate::model::engine::int8::tests::instructions;
 
@@ -316,8 +356,10 @@ mod tests {
                 let multiplier: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 3e-6).collect();
                 let bias: Vec<f32> = (0..PANEL).map(|_| f32::from(byte())).collect();
                 let beside: Vec<u8> = (0..2 * count * width).map(|_| byte()).collect();
+                let cuts = Cuts::new(&weights, taps, depth);
+                let cut = Some(cuts.panel(0));
                 let filter =
-                    Filter::<Eight> { weights: &weights, multiplier: &multiplier, bias: &bias, taps, tap, depth };
+                    Filter::<Eight> { weights: &weights, cut, multiplier: &multiplier, bias: &bias, taps, tap, depth };
                 let scales: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 5e-3).collect();
                 for (lines, shortcut) in
                     [1, 2].into_iter().flat_map(|n| [(n, None), (n, Some((&beside[..], &scales[..])))])
@@ -360,11 +402,41 @@ mod tests {
     }
 
     #[test]
+    fn narrow_instructions_refuse_weights_that_are_not_cut() {
+        for isa in instructions() {
+            let strip = || {
+                let (weights, ones) = ([1; 4 * PANEL], [1.0; PANEL]);
+                let filter =
+                    Filter { weights: &weights, cut: None, multiplier: &ones, bias: &ones, taps: 1, tap: 0, depth: 4 };
+                let mut output = [0; PANEL];
+                let (line, input) = (Line { from: 0, to: 0 }, &[1; 4]);
+                Strip::<Eight> {
+                    filter,
+                    input,
+                    step: 4,
+                    output: &mut output,
+                    width: PANEL,
+                    shortcut: None,
+                    line,
+                    second: None,
+                    count: 1,
+                }
+                .compute(isa);
+                output
+            };
+            match std::panic::catch_unwind(strip) {
+                Ok(output) => assert!(!dot::narrow(isa) && output == [5; PANEL], "{isa:?}: {output:?}"),
+                Err(_) => assert!(dot::narrow(isa), "{isa:?}"),
+            }
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "outside its slices")]
     fn a_strip_beyond_its_input_is_refused() {
         let (weights, ones) = ([0; 4 * PANEL], [1.0; PANEL]);
         Strip::<Eight> {
-            filter: Filter { weights: &weights, multiplier: &ones, bias: &ones, taps: 1, tap: 0, depth: 4 },
+            filter: Filter { weights: &weights, cut: None, multiplier: &ones, bias: &ones, taps: 1, tap: 0, depth: 4 },
             input: &[0; 7],
             step: 4,
             output: &mut [0; 2 * PANEL],
