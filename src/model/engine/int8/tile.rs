@@ -267,33 +267,16 @@ impl<N: Width> Strip<'_, N> {
                 for t in 0..taps {
                     let mut at = [base[0].add(t * tap), base[1].add(t * tap)];
                     for _ in 0..depth / N::EACH {
-                        let weight = weights.as_ptr().add(place);
-                        let w = [N::weights(dot, weight), N::weights(dot, weight.add(N::EACH * D::LANES))];
+                        add::<N, D, GROUPS, ROWS>(dot, &mut sums, at, away, weights.as_ptr().add(place));
                         place += N::EACH * PANEL;
-                        for group in 0..GROUPS {
-                            for row in 0..ROWS {
-                                let x = dot.splat(at[group].add(away[row]).cast::<i32>().read_unaligned());
-                                for half in 0..2 {
-                                    sums[group][row][half] = N::dot(dot, sums[group][row][half], x, w[half]);
-                                }
-                            }
-                        }
                         at = [at[0].add(N::EACH), at[1].add(N::EACH)];
                     }
                 }
                 for excess in cut.map_or(&[][..], |cut| cut.excess(channel)) {
                     let Some(weight) = N::cut(&excess.weights).map(<[_]>::as_ptr) else { break };
-                    let w = [N::weights(dot, weight), N::weights(dot, weight.add(N::EACH * D::LANES))];
                     let place = excess.run * tap + excess.at;
-                    for group in 0..GROUPS {
-                        for row in 0..ROWS {
-                            let at = base[group].add(place).add(away[row]);
-                            let x = dot.splat(at.cast::<i32>().read_unaligned());
-                            for half in 0..2 {
-                                sums[group][row][half] = N::dot(dot, sums[group][row][half], x, w[half]);
-                            }
-                        }
-                    }
+                    let at = [base[0].add(place), base[1].add(place)];
+                    add::<N, D, GROUPS, ROWS>(dot, &mut sums, at, away, weight);
                 }
                 // Once in memory, whatever the loops below make of their places.
                 let mut done = [[[dot.splat(0); 2]; ROWS]; GROUPS];
@@ -316,6 +299,32 @@ impl<N: Width> Strip<'_, N> {
                             N::finish(dot, done[group][row][half], by, bias, beside, to);
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Adds to each pixel's sums what the values of a read make with two vectors of weights: those `at` a group, and each row's `away`.
+///
+/// # Safety
+/// [`Width::EACH`] values may be read at each such place, and the weights of two vectors at `weight`.
+#[inline(always)]
+unsafe fn add<N: Width, D: Dot, const GROUPS: usize, const ROWS: usize>(
+    dot: D,
+    sums: &mut [[[D::V; 2]; ROWS]; GROUPS],
+    at: [*const N::Input; 2],
+    away: [usize; 7],
+    weight: *const N::Weight,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let w = [N::weights(dot, weight), N::weights(dot, weight.add(N::EACH * D::LANES))];
+        for group in 0..GROUPS {
+            for row in 0..ROWS {
+                let x = dot.splat(at[group].add(away[row]).cast::<i32>().read_unaligned());
+                for half in 0..2 {
+                    sums[group][row][half] = N::dot(dot, sums[group][row][half], x, w[half]);
                 }
             }
         }
