@@ -21,32 +21,27 @@ pub struct Excess {
     pub weights: [i8; HALF],
 }
 
-/// The weights of a convolution, cut.
+/// What was cut off the weights of a convolution.
 #[derive(Debug)]
 pub struct Cuts {
     runs: usize,
     depth: usize,
-    weights: Vec<i8>,
     /// Of each half of each panel.
-    excess: Vec<Vec<Excess>>,
+    halves: Vec<Vec<Excess>>,
 }
 
-/// The weights of a panel, cut.
+/// What was cut off the weights of a panel.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut<'a> {
-    runs: usize,
-    depth: usize,
-    weights: &'a [i8],
-    excess: &'a [Vec<Excess>],
+    cuts: &'a Cuts,
+    panel: usize,
 }
 
 impl Cuts {
-    /// Of panels of `[runs * depth / 4, PANEL, 4]`.
-    pub fn new(weights: &[i8], runs: usize, depth: usize) -> Cuts {
-        let groups = runs * depth / 4;
-        let mut weights = weights.to_vec();
-        let mut excess = Vec::new();
-        for panel in weights.chunks_exact_mut(groups * PANEL * 4) {
+    /// Cuts panels of `[runs * depth / 4, PANEL, 4]`: with what stays no pair of products overflows 16 bits.
+    pub fn off(weights: &mut [i8], runs: usize, depth: usize) -> Cuts {
+        let mut all = Vec::new();
+        for panel in weights.chunks_exact_mut(runs * depth * PANEL) {
             let mut halves = [Vec::new(), Vec::new()];
             for (i, half) in panel.chunks_exact_mut(HALF).enumerate() {
                 let value = i / 2 * 4;
@@ -54,33 +49,26 @@ impl Cuts {
                     halves[i % 2].push(Excess { run: value / depth, at: value % depth, weights });
                 }
             }
-            excess.extend(halves);
+            all.extend(halves);
         }
-        Cuts { runs, depth, weights, excess }
+        Cuts { runs, depth, halves: all }
     }
 
     /// A panel's.
     pub fn panel(&self, panel: usize) -> Cut<'_> {
-        let size = self.runs * self.depth * PANEL;
-        let weights = &self.weights[panel * size..][..size];
-        Cut { runs: self.runs, depth: self.depth, weights, excess: &self.excess[2 * panel..][..2] }
+        Cut { cuts: self, panel }
     }
 }
 
 impl<'a> Cut<'a> {
-    /// `[runs * depth / 4, PANEL, 4]`: with them no pair of products overflows 16 bits.
-    pub fn weights(self) -> &'a [i8] {
-        self.weights
-    }
-
-    /// What goes beside, of channels from `channel` on: those of half a panel. Each lies in `runs` runs of `depth` values.
+    /// Of channels from `channel` on, those of half a panel. Each lies in `runs` runs of `depth` values.
     pub fn excess(self, channel: usize) -> &'a [Excess] {
-        &self.excess[channel / (PANEL / 2)]
+        &self.cuts.halves[2 * self.panel + channel / (PANEL / 2)]
     }
 
-    /// Whether it was made of a convolution of so many runs of so many values.
+    /// Whether it was cut off a convolution of so many runs of so many values.
     pub fn is_of(self, runs: usize, depth: usize) -> bool {
-        self.runs == runs && self.depth == depth
+        (self.cuts.runs, self.cuts.depth) == (runs, depth)
     }
 }
 
@@ -136,7 +124,7 @@ mod tests {
         // Panel 1, group 3 (run 1, values 4 to 7), channel 20, its second pair.
         let place = runs * depth * PANEL + (3 * PANEL + 20) * 4 + 2;
         weights[place] = 90;
-        let cuts = Cuts::new(&weights, runs, depth);
+        let cuts = Cuts::off(&mut weights, runs, depth);
         assert!(cuts.panel(0).excess(0).is_empty() && cuts.panel(0).excess(16).is_empty());
         let panel = cuts.panel(1);
         assert!(panel.excess(0).is_empty() && panel.is_of(3, 8) && !panel.is_of(3, 4));
@@ -145,6 +133,6 @@ mod tests {
         let mut wanted = [0; HALF];
         wanted[4 * 4 + 3] = 62;
         assert_eq!(excess.weights, wanted);
-        assert_eq!(panel.weights()[place - runs * depth * PANEL..][..2], [90, 38]);
+        assert_eq!(weights[place..][..2], [90, 38]);
     }
 }

@@ -6,10 +6,10 @@ use super::round::{Quantised, quantise};
 use super::tile::{Filter, PANEL, Strip};
 use crate::model::ModelError;
 use crate::model::engine::direct::pairs;
+use crate::model::engine::isa::Isa;
 use crate::model::engine::layer::{Convolution, Scratch, Task, in_bands};
 use crate::model::engine::maps::{Band, Padded};
 use crate::model::weights::Conv;
-use std::sync::OnceLock;
 
 /// The bytes of a map, channel by channel.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,8 @@ pub struct Direct {
     from: usize,
     to: usize,
     kernels: Quantised,
-    /// Made when instructions first ask for them.
-    cuts: OnceLock<Cuts>,
+    /// What was cut off them for instructions that are narrow.
+    cuts: Option<Cuts>,
     /// From sums to steps of the output, one a channel.
     multiplier: Vec<f32>,
     /// In steps of the output.
@@ -52,17 +52,17 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Packs a convolution; the channels fill panels.
+    /// Packs a convolution for these instructions; the channels fill panels.
     ///
     /// # Errors
     /// Candle's.
-    pub fn new(conv: &Conv, around: Around) -> Result<Direct, ModelError> {
+    pub fn new(conv: &Conv, around: Around, isa: Isa) -> Result<Direct, ModelError> {
         let mut rows: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
         // Weights of an input that is counted in smaller steps are smaller.
         for (row, step) in rows.chunks_exact_mut(conv.to).zip(around.input.steps.iter().cycle()) {
             row.iter_mut().for_each(|weight| *weight *= step);
         }
-        let kernels = quantise(&rows, conv.from, conv.to);
+        let mut kernels = quantise(&rows, conv.from, conv.to);
         // What rounding the weights adds in the mean goes with the bias (Nagel et al. 2019, "Data-Free Quantization", ICCV).
         let mut added = vec![0.0f64; conv.to];
         for (r, row) in rows.chunks_exact(conv.to).enumerate() {
@@ -71,6 +71,7 @@ impl Direct {
                 added[c] += f64::from((kernels.value(r, c) - weight) * mean);
             }
         }
+        let cuts = dot::narrow(isa).then(|| Cuts::off(&mut kernels.weights, conv.kernel, conv.kernel * conv.from));
         let biases = conv.bias.iter().zip(added).map(|(bias, added)| bias - added as f32);
         let zero = around.shortcut.map_or(0, |(_, zero)| zero);
         let shortcut: Vec<f32> = match around.shortcut {
@@ -87,7 +88,7 @@ impl Direct {
             multiplier: kernels.scales.iter().zip(around.output).map(|(scale, output)| scale / output).collect(),
             bias: biases.zip(around.output).zip(&shortcut).map(|((b, o), s)| b / o + moved(*s)).collect(),
             kernels,
-            cuts: OnceLock::new(),
+            cuts,
             shortcut,
         })
     }
@@ -96,11 +97,9 @@ impl Direct {
     fn bands(&self, task: Task<u8>, bands: &mut [Band<u8>]) {
         let Task { isa, input, shortcut, .. } = task;
         let depth = self.kernel * self.from;
-        let cuts =
-            dot::narrow(isa).then(|| self.cuts.get_or_init(|| Cuts::new(&self.kernels.weights, self.kernel, depth)));
         for (p, weights) in self.kernels.weights.chunks_exact(self.kernel * depth * PANEL).enumerate() {
             let (multiplier, bias) = (&self.multiplier[p * PANEL..], &self.bias[p * PANEL..]);
-            let cut = cuts.map(|cuts| cuts.panel(p));
+            let cut = self.cuts.as_ref().map(|cuts| cuts.panel(p));
             let filter: Filter = Filter { weights, cut, multiplier, bias, taps: self.kernel, tap: input.line(), depth };
             for band in bands.iter_mut() {
                 let shortcut = shortcut.map(|maps| (maps.beside(band), &self.shortcut[p * PANEL..]));
@@ -203,11 +202,13 @@ mod tests {
                 let added = shortcut.map(|(step, zero)| (steps(step, to), zero));
                 let given = added.as_ref().map(|(steps, zero)| (&steps[..], *zero));
                 let input = Bytes { steps: &input, means: &means };
-                let layer = Direct::new(&conv, Around { input, output: &output, zero, shortcut: given }).unwrap();
-                let wanted = wanted(&layer, &maps, shape, shortcut.map(|_| &beside[..]));
+                let around = Around { input, output: &output, zero, shortcut: given };
+                let whole = Direct::new(&conv, around, Isa::portable()).unwrap();
+                let wanted = wanted(&whole, &maps, shape, shortcut.map(|_| &beside[..]));
                 let spread = wanted.iter().max().unwrap() - wanted.iter().min().unwrap();
                 assert!(spread > 50, "the bytes say nothing: {spread}");
                 for isa in instructions() {
+                    let layer = Direct::new(&conv, around, isa).unwrap();
                     let mut input = Padded::zeros(images, height, width, from);
                     input.fill(&maps);
                     let mut added = Padded::zeros(images, high, wide, to);

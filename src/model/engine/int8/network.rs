@@ -62,9 +62,15 @@ impl WholeNetwork {
             let shortcut = Some(beside.map_or((input.steps, 0), |(_, bytes)| (bytes.steps, MIDDLE)));
             let plain = |input, output, zero| Around { input, output, zero, shortcut: None };
             blocks.push(Block {
-                conv1: Direct::new(&block.conv1, plain(input, inner.steps, 0))?,
-                conv2: Direct::new(&block.conv2, Around { input: inner, output: output.steps, zero: 0, shortcut })?,
-                beside: beside.map(|(conv, bytes)| Direct::new(conv, plain(input, bytes.steps, MIDDLE))).transpose()?,
+                conv1: Direct::new(&block.conv1, plain(input, inner.steps, 0), isa)?,
+                conv2: Direct::new(
+                    &block.conv2,
+                    Around { input: inner, output: output.steps, zero: 0, shortcut },
+                    isa,
+                )?,
+                beside: beside
+                    .map(|(conv, bytes)| Direct::new(conv, plain(input, bytes.steps, MIDDLE), isa))
+                    .transpose()?,
             });
             input = output;
         }

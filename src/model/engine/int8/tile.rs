@@ -26,7 +26,7 @@ pub trait Width: Copy {
     /// Values in 32 bits.
     const EACH: usize;
 
-    /// Weights that were cut, as those of this width; `None` where none are.
+    /// Weights that were cut off, as those of this width; `None` where none are.
     fn cut(weights: &[i8]) -> Option<&[Self::Weight]>;
     /// Reads [`Width::EACH`] weights of each lane.
     ///
@@ -142,7 +142,7 @@ pub fn place<N: Width>(row: usize, column: usize, groups: usize) -> usize {
 pub struct Filter<'a, N: Width = Eight> {
     /// `[taps * depth / EACH, PANEL, EACH]`
     pub weights: &'a [N::Weight],
-    /// The same, for instructions that are [narrow](Dot::NARROW).
+    /// What was cut off bytes for instructions that are [narrow](Dot::NARROW), and for no others.
     pub cut: Option<Cut<'a>>,
     /// What a sum is multiplied by, for each channel of the panel.
     pub multiplier: &'a [f32],
@@ -210,7 +210,7 @@ impl<N: Width> DotKernel for Strip<'_, N> {
         let (count, step, width) = (self.count, self.step, self.width);
         assert!(count > 0 && self.filter.taps > 0 && self.fits(), "a strip outside its slices");
         let to_be_cut = D::NARROW && N::cut(&[]).is_some();
-        assert!(!to_be_cut || self.filter.cut.is_some(), "weights that are not cut");
+        assert!(to_be_cut == self.filter.cut.is_some(), "weights that are cut for other instructions");
         for (groups, rows, lines) in tiles(D::ROWS, count, [step, width], self.line, self.second) {
             // SAFETY: `fits` holds for `count` pixels of each line; a tile's lie within them.
             unsafe {
@@ -243,13 +243,11 @@ impl<N: Width> Strip<'_, N> {
     /// [`Strip::fits`] holds for lines of `ROWS` pixels that begin at `lines`.
     #[inline(always)]
     unsafe fn tile<D: Dot, const GROUPS: usize, const ROWS: usize>(&mut self, dot: D, lines: [Line; 2]) {
-        let Filter { mut weights, multiplier, bias, taps, tap, depth, cut } = self.filter;
+        let Filter { weights, multiplier, bias, taps, tap, depth, cut } = self.filter;
         // Vectors of narrow instructions are half of half a panel.
         const { assert!(!D::NARROW || 4 * D::LANES == PANEL) };
+        // There is none for others: so the compiler leaves the loop out.
         let cut = cut.filter(|_| D::NARROW);
-        if let Some(cut) = cut.and_then(|cut| N::cut(cut.weights())) {
-            weights = cut;
-        }
         let (step, width) = (self.step, self.width);
         // What keeps a group's pixels addressable by a base and a register each.
         let away = [0, step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step];
@@ -365,18 +363,19 @@ mod tests {
                 let multiplier: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 3e-6).collect();
                 let bias: Vec<f32> = (0..PANEL).map(|_| f32::from(byte())).collect();
                 let beside: Vec<u8> = (0..2 * count * width).map(|_| byte()).collect();
-                let cuts = Cuts::new(&weights, taps, depth);
-                let cut = Some(cuts.panel(0));
-                let filter =
-                    Filter::<Eight> { weights: &weights, cut, multiplier: &multiplier, bias: &bias, taps, tap, depth };
+                let mut left = weights.clone();
+                let cuts = Cuts::off(&mut left, taps, depth);
                 let scales: Vec<f32> = (0..PANEL).map(|_| f32::from(byte()) * 5e-3).collect();
                 for (lines, shortcut) in
                     [1, 2].into_iter().flat_map(|n| [(n, None), (n, Some((&beside[..], &scales[..])))])
                 {
                     for isa in instructions() {
                         let mut output = vec![7u8; lines * count * width];
-                        Strip {
-                            filter,
+                        let (given, cut) =
+                            if dot::narrow(isa) { (&left, Some(cuts.panel(0))) } else { (&weights, None) };
+                        let (multiplier, bias) = (&multiplier, &bias);
+                        Strip::<Eight> {
+                            filter: Filter { weights: given, cut, multiplier, bias, taps, tap, depth },
                             input: &input,
                             step,
                             output: &mut output,
