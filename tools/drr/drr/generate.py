@@ -12,10 +12,12 @@ import cv2
 
 REGIONS = ['SHOULDER', 'ELBOW', 'HAND', 'PELVIS', 'KNEE', 'FOOT', 'ANKLE', 'LOWERLEG', 'FEMUR', 'HIP', 'FOREARM', 'WRIST', 'FINGER', 'HUMERUS',
            'CLAVICLE', 'CHEST', 'ABDOMEN', 'SKULL', 'CSPINE', 'TSPINE', 'LSPINE', 'SACRUM']
-FRAMINGS = ['PELVIS_CLOSE', 'PELVIS_WIDE', 'FOOT_TOES', 'KNEE_LONG', 'KNEE_FEMUR', 'SHOULDER_WIDE', 'SKULL_JAW'] + [
+FRAMINGS = ['PELVIS_CLOSE', 'PELVIS_WIDE', 'FOOT_TOES', 'KNEE_LONG', 'KNEE_FEMUR', 'SHOULDER_WIDE', 'SKULL_JAW', 'KNEE_WIRES', 'PELVIS_FRAIL', 'HIP_FRAIL'] + [
     r + '_METAL' for r in ('KNEE', 'PELVIS', 'HIP', 'ELBOW', 'FEMUR', 'LOWERLEG', 'ANKLE', 'SHOULDER', 'HUMERUS', 'WRIST', 'FOREARM')]
+ATLAS = [r + '_ATLAS' for r in REGIONS + FRAMINGS if r.split('_')[0] in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'LSPINE', 'ABDOMEN', 'SACRUM')]
 COLUMNS = 'path\tregion\tview\tpose_seed\tage_class\tmesh_source\tlicence\n'
-SOURCES = {'myo': ('MyoHub/myo_sim', 'Apache-2.0'), 'osim': ('opensim-org/opensim-models', 'CC BY 3.0')}
+SOURCES = {'myo': ('MyoHub/myo_sim', 'Apache-2.0'), 'osim': ('opensim-org/opensim-models', 'CC BY 3.0'),
+           'atlas': ('Auckland Bioengineering Institute, musculoskeletal-models', 'MPL 2.0')}
 W = None
 
 
@@ -40,16 +42,20 @@ def work(job):
         image = cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
     path = f'{region}/{region.lower()}_{index:05d}.jpg'
     cv2.imwrite(os.path.join(out, path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    sources = sorted({W.raw[bone[0]][2] for bone in scene['bones']})
+    sources = sorted({'atlas' if scene['shape'] and bone[0] in scene['shape'] else W.raw[bone[0]][2] for bone in scene['bones']})
     return '\t'.join([path, region.partition('_')[0], scene['view'], str(seed(region, index)), 'child' if scene['child'] else 'adult',
                       ' + '.join(SOURCES[s][0] for s in sources), ' + '.join(SOURCES[s][1] for s in sources)])
 
 
 def main(out, first, *wanted):
     first, wanted = int(first), {w.split('=')[0]: int(w.split('=')[1]) for w in wanted}
-    unknown = set(wanted) - set(REGIONS + FRAMINGS)
+    unknown = set(wanted) - set(REGIONS + FRAMINGS + ATLAS)
     if unknown or not wanted:
-        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS + FRAMINGS)}')
+        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS + FRAMINGS + ATLAS)}')
+    root = os.environ.get('DRR_ROOT', 'bones')
+    for needed in ['myo_sim'] + ['atlas.npz'] * any(w.endswith('_ATLAS') for w in wanted):
+        if not os.path.exists(os.path.join(root, needed)):
+            sys.exit(f'{root} has no {needed}: DRR_ROOT must name the folder of bones (README.md)')
     for region in wanted:
         os.makedirs(os.path.join(out, region), exist_ok=True)
     jobs = [(out, region, first + i) for i in range(max(wanted.values())) for region, n in wanted.items() if i < n]

@@ -10,7 +10,7 @@ from .scene import U, norm
 def layer(r, sc, marks, shadows, px, shape):
     """the metal of a scene; marks: name -> (x, y); shadows: bone -> image"""
     m = np.zeros(shape, np.float32)
-    choose(r, sc['region'])(r, m, marks, shadows, px)
+    (wired_patella if sc['framing'] == 'WIRES' else choose(r, sc['region']))(r, m, marks, shadows, px)
     return m
 
 
@@ -94,6 +94,17 @@ def wires(r, m, mask, axis, px):
 def patella_wires(r, m, marks, shadows, px):
     mask = bone(shadows, 'patella')
     if mask is not None: wires(r, m, mask, norm(marks['hip'] - marks['knee']), px)
+
+
+def wired_patella(r, m, marks, shadows, px):
+    """wires, and often the clips of the wound in a row along the limb"""
+    patella_wires(r, m, marks, shadows, px)
+    if r.rand() < .4: return
+    axis = norm(marks['hip'] - marks['knee']); side = np.array([-axis[1], axis[0]]); step = U(r, .006, .011) * px
+    c = marks['knee'] + axis * U(r, 0, .03) * px + side * U(r, -.012, .012) * px; w = U(r, .002, .0045) * px
+    for i in range(-r.randint(3, 9), r.randint(3, 9)):
+        p = c + axis * step * i + side * r.normal(0, .0006) * px; turn = side + axis * r.normal(0, .2)
+        line(m, p - turn * w, p + turn * w, .001 * px, .8)
 
 
 def olecranon_wires(r, m, marks, shadows, px):

@@ -31,7 +31,7 @@ def project(w, sc, r, npx=320):
     cam = lambda v: np.ascontiguousarray(((v - S) @ C.T), dtype=np.float32)
     shadows = {}
     for key, R, t, s in sc['bones']:
-        for pair in w.surf(key, sc['child']):
+        for pair in w.surf(key, sc['child'], sc['shape']):
             bo = np.zeros((H, W), np.float32); bi = bo
             if pair[0] is None: continue
             v, fc = pair[0]
@@ -51,7 +51,7 @@ def project(w, sc, r, npx=320):
             if sc['implant']: shadows[key] = shadows.get(key, 0) + bo
             if 'skull' in key or 'jaw' in key: trab += 0 * ibone
             else: trab += ibone
-    cort *= sc['size'] ** .3; trab *= sc['size'] ** .3
+    cort *= sc['bone'] * sc['size'] ** .3; trab *= sc['size'] ** .3
     # soft tissue
     soft = np.zeros((H, W), np.float32); parts = []
     for p, rr in sc['tubes']:

@@ -41,8 +41,15 @@ class World:
             v, f = meshes.read_vtp(f'{ROOT}/opensim/Geometry/ground_{k}.vtp'); self.raw['gr_' + k] = (v, f, 'osim')
         self.mem = {}
 
-    def surf(self, key, child=False):
+    def atlas(self):
+        if not hasattr(self, 'shapes'):
+            from .atlas import Atlas
+            self.shapes = Atlas(self)
+        return self.shapes
+
+    def surf(self, key, child=False, shape=None):
         child = child and any(k in key for k in meshes.LONG)
+        if shape and key in shape: return self.atlas().surf(self, key, child, shape)
         if (key, child) not in self.mem:
             v, f, _ = self.raw[key]
             self.mem[key, child] = meshes.cache(CACHE, key.replace('/', '_'), v, f, child)
@@ -81,10 +88,12 @@ def leg_tubes(B, s, f):
 
 def build(w, region, r):
     """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
-    SKULL_JAW, REGION_METAL); r: numpy RandomState"""
-    region, _, framing = region.partition('_')
+    SKULL_JAW, KNEE_WIRES, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL), with the bones of the atlas if it ends in _ATLAS; r: numpy RandomState"""
+    region, *rest = region.split('_')
+    framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
+    shape = w.atlas().shapes(r) if rest[-1:] == ['ATLAS'] else None
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
-    fat = U(r, .85, 1.25); sc = dict(region=region, implant=framing == 'METAL', child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
+    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
     view = 'AP'
     if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
@@ -105,6 +114,7 @@ def build(w, region, r):
                 'ABDOMEN': ('pelvis', 'sacrum', 'lumbar', 'thoracic', 'ribcage', 'femur'), 'TSPINE': ('lumbar', 'thoracic', 'ribcage')}.get(region, ('r_femur', 'r_tibia', 'r_fibula', 'r_patella', 'r_talus', 'r_foot', 'r_bofoot'))
         bones, B = w.leg_scene(q, child, want)
         fwd, left, up = np.eye(3)
+        if framing == 'FRAIL': sc['bone'] = U(r, .3, .75)   # little is left of the cortex
         if region in ('PELVIS', 'HIP', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
             H = .5 * (B['femur_r'] + B['femur_l'])
             top = H + up * .5
@@ -127,6 +137,7 @@ def build(w, region, r):
             elif frog: view = 'frog'
             d = rot(up, turn) @ rot(left, tilt) @ (-fwd); sc.update(fov=U(r, .33, .46), aspect=U(r, .72, 1.05))
             if framing == 'WIDE': tgt = tgt + up * U(r, .0, .07); sc.update(fov=U(r, .4, .54), aspect=U(r, .8, 1.15)); sc['gas'] = 2
+            if framing == 'FRAIL': tgt = tgt + up * U(r, -.02, .05); sc.update(fov=U(r, .3, .5), aspect=U(r, .7, 1.1)); sc['gas'] = 3
             if framing == 'CLOSE': tgt = tgt + up * U(r, .0, .03); sc.update(fov=U(r, .25, .36), aspect=U(r, .7, 1.0))
         elif region == 'HIP':
             tgt = hip + up * U(r, -.04, .02) + left * U(r, -.01, .03); d = rot(up, J(8)) @ rot(left, J(6)) @ (-fwd); sc.update(fov=U(r, .17, .27), aspect=U(r, .9, 1.3))
