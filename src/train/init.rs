@@ -2,6 +2,7 @@
 
 use super::augment::generator;
 use crate::model::ModelError;
+use crate::model::card::Card;
 use crate::model::weights::{BLOCKS, Raw, Weights};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,15 @@ pub(super) fn sha256(file: Option<&Path>) -> Result<Option<String>, ModelError> 
     let Some(file) = file else { return Ok(None) };
     let bytes = std::fs::read(file).map_err(|source| ModelError::Read { file: file.to_owned(), source })?;
     Ok(Some(crate::model::sha256(&bytes)))
+}
+
+/// What to tell of the heads that begin at random although there is a file: a copy of weights without their card would otherwise lose
+/// its heads unseen.
+pub(super) fn told_of_heads(file: &Path, random: &[&str]) -> Option<String> {
+    let count = random.len();
+    let why = if Card::beside(file).is_file() { "its card names no such" } else { "no card beside it names its" };
+    (count > 0)
+        .then(|| format!("{}: {why} outputs: {count} heads begin at random: {}", file.display(), random.join(", ")))
 }
 
 impl Initial {
@@ -143,6 +153,18 @@ mod tests {
             assert_eq!(initial.weights.get("layer3.1.bn2.bias", &[256]).unwrap().data[9], 0.25);
             Network::headless(&initial.weights).unwrap();
         }
+    }
+
+    #[test]
+    fn heads_that_begin_at_random_are_told_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("copy.safetensors");
+        assert_eq!(told_of_heads(&file, &[]), None);
+        let told = told_of_heads(&file, &["ELBOW", "KNEE"]).unwrap();
+        assert!(told.contains("no card beside it") && told.ends_with("2 heads begin at random: ELBOW, KNEE"), "{told}");
+        std::fs::write(Card::beside(&file), "{}").unwrap();
+        let told = told_of_heads(&file, &["SACRUM"]).unwrap();
+        assert!(told.contains("its card names no such outputs: 1 heads"), "{told}");
     }
 
     #[test]

@@ -183,6 +183,11 @@ fn initial(run: &Run) -> Result<Initial, TrainError> {
 fn members<'a>(run: &Run<'a>, initial: &Initial) -> Result<Vec<Member<'a>>, TrainError> {
     let recipe = run.recipe;
     let begin = known_heads(run, initial)?;
+    let new: Vec<&str> =
+        recipe.heads.iter().zip(&begin).filter(|(_, b)| b.is_none()).map(|(h, _)| h.as_str()).collect();
+    if let Some(told) = run.init.and_then(|file| init::told_of_heads(file, &new)) {
+        run.progress.tell(&told);
+    }
     Ok(match recipe.architecture {
         Architecture::Shared => vec![Member { name: recipe.name.clone(), heads: &recipe.heads, begin }],
         Architecture::Ensemble => recipe
