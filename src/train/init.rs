@@ -27,10 +27,9 @@ pub(super) fn sha256(file: Option<&Path>) -> Result<Option<String>, ModelError> 
 /// What to tell of the heads that begin at random although there is a file: a copy of weights without their card would otherwise lose
 /// its heads unseen.
 pub(super) fn told_of_heads(file: &Path, random: &[&str]) -> Option<String> {
-    let count = random.len();
     let why = if Card::beside(file).is_file() { "its card names no such" } else { "no card beside it names its" };
-    (count > 0)
-        .then(|| format!("{}: {why} outputs: {count} heads begin at random: {}", file.display(), random.join(", ")))
+    let told = || format!("{}: {why} outputs, so these heads begin at random: {}", file.display(), random.join(", "));
+    (!random.is_empty()).then(told)
 }
 
 impl Initial {
@@ -161,10 +160,13 @@ mod tests {
         let file = folder.path().join("copy.safetensors");
         assert_eq!(told_of_heads(&file, &[]), None);
         let told = told_of_heads(&file, &["ELBOW", "KNEE"]).unwrap();
-        assert!(told.contains("no card beside it") && told.ends_with("2 heads begin at random: ELBOW, KNEE"), "{told}");
+        assert!(
+            told.contains("no card beside it") && told.ends_with("these heads begin at random: ELBOW, KNEE"),
+            "{told}"
+        );
         std::fs::write(Card::beside(&file), "{}").unwrap();
         let told = told_of_heads(&file, &["SACRUM"]).unwrap();
-        assert!(told.contains("its card names no such outputs: 1 heads"), "{told}");
+        assert!(told.contains("its card names no such outputs") && told.ends_with(": SACRUM"), "{told}");
     }
 
     #[test]

@@ -98,7 +98,7 @@ class Atlas:
         w = np.clip(r.normal(0, 1, MODES), -2.3, 2.3)
         out, moved = {}, {}
         for key, (v, modes, anchor) in self.parts.items():
-            x = v + np.tensordot(w, modes[:MODES], 1)
+            x = v + np.tensordot(w, modes, 1)
             s, R, t = similarity(x[anchor], v[anchor])
             moved[key] = s * x @ R.T + t - v
         for key, b in self.bones.items():

@@ -52,10 +52,11 @@ def main(out, first, *wanted):
     unknown = set(wanted) - set(REGIONS + FRAMINGS + ATLAS)
     if unknown or not wanted:
         sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS + FRAMINGS + ATLAS)}')
-    root = os.environ.get('DRR_ROOT', 'bones')
-    for needed in ['myo_sim'] + ['atlas.npz'] * any(w.endswith('_ATLAS') for w in wanted):
-        if not os.path.exists(os.path.join(root, needed)):
-            sys.exit(f'{root} has no {needed}: DRR_ROOT must name the folder of bones (README.md)')
+    from drr.atlas import FILE
+    from drr.models import ROOT
+    for needed in [os.path.join(ROOT, 'myo_sim')] + [FILE] * any(w.endswith('_ATLAS') for w in wanted):
+        if not os.path.exists(needed):
+            sys.exit(f'{needed} is missing: DRR_ROOT must name the folder of bones (README.md)')
     for region in wanted:
         os.makedirs(os.path.join(out, region), exist_ok=True)
     jobs = [(out, region, first + i) for i in range(max(wanted.values())) for region, n in wanted.items() if i < n]

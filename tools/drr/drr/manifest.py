@@ -23,7 +23,8 @@ def main(base, folder, *lists):
         print('\t'.join(row[c] for c in COLUMNS))
     for name in lists:
         for row in rows(os.path.join(folder, name)):
-            licence = 'drawn by tools/drr' if row['region'] == 'NOT_A_RADIOGRAPH' else ATLAS if 'musculoskeletal-models' in row['mesh_source'] else BONES
+            licence = ATLAS if 'musculoskeletal-models' in row['mesh_source'] else BONES
+            if row['region'] == 'NOT_A_RADIOGRAPH': licence = 'drawn by tools/drr'
             print('\t'.join([f"{source}/{row['path']}", row['region'], f"{source}:{row['path']}", source, licence, 'train']))
 
 
