@@ -122,8 +122,8 @@ pub fn chosen(choice: PrecisionChoice, card: &Card, isa: Option<Isa>) -> Result<
         (_, None) => (Precision::F32, "a GPU computes in it"),
         (None, _) => (Precision::F32, "the model card knows of nothing else"),
         (Some(int8), _) if !int8.holds() => (Precision::F32, "by the model card, whole numbers change too much"),
-        (_, Some(isa)) if !isa.vnni() => {
-            (Precision::F32, "this CPU has no dot products of bytes, so whole numbers gain little")
+        (_, Some(isa)) if !isa.fast_in_whole_numbers() => {
+            (Precision::F32, "whole numbers gain little with the instructions of this CPU")
         }
         _ => (Precision::Int8, "by the model card, verdicts stay the same"),
     };
@@ -136,5 +136,29 @@ pub fn chosen(choice: PrecisionChoice, card: &Card, isa: Option<Isa>) -> Result<
             Ok((Precision::Int8, "the configuration says so, although by the model card it changes too much"))
         }
         (PrecisionChoice::Int8, _, _) => Ok((Precision::Int8, "the configuration says so")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::engine::isa::Level;
+    use std::path::Path;
+
+    #[test]
+    fn auto_takes_whole_numbers_where_they_hold_and_are_faster() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/radroute.json");
+        let mut card = Card::read(&file).unwrap();
+        let auto = |card: &Card, isa| chosen(PrecisionChoice::Auto, card, isa).unwrap().0;
+        for isa in Isa::available().into_iter().flat_map(|isa| [isa, isa.without_vnni()]) {
+            let faster = isa.vnni() || isa.level() == Level::Avx2;
+            assert_eq!(auto(&card, Some(isa)), if faster { Precision::Int8 } else { Precision::F32 }, "{isa:?}");
+        }
+        assert_eq!(auto(&card, None), Precision::F32);
+        card.int8.as_mut().unwrap().difference = Some(2.0 * MOST_DIFFERENCE);
+        assert_eq!(auto(&card, Some(Isa::best())), Precision::F32);
+        card.int8 = None;
+        assert_eq!(auto(&card, Some(Isa::best())), Precision::F32);
+        assert!(chosen(PrecisionChoice::Int8, &card, Some(Isa::best())).is_err());
     }
 }

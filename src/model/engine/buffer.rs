@@ -4,7 +4,7 @@
 /// A cache line, which is also the widest vector.
 const LINE: usize = 64;
 
-/// Values (numbers of at most 8 bytes) of which the first lies at a multiple of 64 bytes. Never grows, so it stays there.
+/// Values (numbers of at most 8 bytes) of which the first lies at a multiple of 64 bytes. Never moves: [`Buffer::at_least`] makes a new one.
 #[derive(Debug, Default)]
 pub struct Buffer<T> {
     all: Vec<T>,
@@ -20,6 +20,13 @@ impl<T: Copy + Default> Buffer<T> {
         // Never further than `spare` for numbers; were it, unaligned memory is slower and no less correct.
         let first = all.as_ptr().align_offset(LINE).min(spare);
         Buffer { all, first, length }
+    }
+
+    /// Makes it hold at least `length` values: where it does not, all of it becomes zeros.
+    pub fn at_least(&mut self, length: usize) {
+        if self.length < length {
+            *self = Buffer::zeros(length);
+        }
     }
 
     /// A copy of `values`.
@@ -57,6 +64,10 @@ mod tests {
             assert_eq!((floats.as_ptr() as usize % LINE, bytes.as_ptr() as usize % LINE), (0, 0));
             floats.fill(1.0);
             assert!(bytes.iter().all(|&v| v == 7));
+            floats.at_least(length);
+            assert!(floats.iter().all(|&v| v == 1.0));
+            floats.at_least(length + 1);
+            assert!(floats.len() == length + 1 && floats.iter().all(|&v| v == 0.0));
         }
     }
 }

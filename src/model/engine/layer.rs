@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::fmt::Debug;
 
 /// Up to so many channels kernels are transformed beforehand for Winograd's way.
-const WINOGRAD_CHANNELS: usize = 256;
+pub const WINOGRAD_CHANNELS: usize = 256;
 
 /// What is to be done, whatever the way.
 #[derive(Clone, Copy)]
@@ -30,10 +30,8 @@ pub struct Task<'a, T = f32> {
 
 /// A convolution of a block, packed.
 pub trait Convolution<T>: Debug + Send + Sync {
-    /// Values of [`Scratch::tiles`] for an output of so many images, rows and columns.
-    fn tiles(&self, _isa: Isa, _images: usize, _height: usize, _width: usize) -> usize {
-        0
-    }
+    /// Makes room in a thread's memory for an output of so many images, rows and columns.
+    fn make_room(&self, isa: Isa, images: usize, height: usize, width: usize, scratch: &mut Scratch);
 
     /// Convolution, bias, shortcut, ReLU; on as many threads as there is scratch for.
     fn run(&self, task: Task<T>, output: &mut Padded<T>, scratch: &mut [Scratch]);
@@ -57,6 +55,8 @@ pub struct Scratch {
     pub stem: StemScratch,
     /// For Winograd's tiles.
     pub tiles: Buffer<f32>,
+    /// For Winograd's tiles in whole numbers: inputs, and their products.
+    pub whole: (Buffer<i16>, Buffer<i32>),
 }
 
 impl Layer {
@@ -74,12 +74,12 @@ impl Layer {
 }
 
 impl Convolution<f32> for Layer {
-    fn tiles(&self, isa: Isa, images: usize, height: usize, width: usize) -> usize {
-        match self {
+    fn make_room(&self, isa: Isa, images: usize, height: usize, width: usize, scratch: &mut Scratch) {
+        scratch.tiles.at_least(match self {
             Layer::Direct(_) => 0,
             Layer::Winograd(layer) => layer.scratch(images * tiles(height, width)),
             Layer::Deep(layer) => layer.scratch(isa, images * tiles(height, width)),
-        }
+        });
     }
 
     fn run(&self, task: Task, output: &mut Padded, scratch: &mut [Scratch]) {
@@ -178,9 +178,8 @@ mod tests {
             let mut shortcut = Padded::zeros(images, high, wide, conv.to);
             shortcut.fill(&beside);
             let mut output = Padded::zeros(images, high, wide, conv.to);
-            let tiles = layer.tiles(isa, images, high, wide);
-            let scratch = || Scratch { tiles: Buffer::zeros(tiles), ..Scratch::default() };
-            let mut scratch: Vec<_> = (0..threads).map(|_| scratch()).collect();
+            let mut scratch: Vec<_> = (0..threads).map(|_| Scratch::default()).collect();
+            scratch.iter_mut().for_each(|scratch| layer.make_room(isa, images, high, wide, scratch));
             let task = Task { isa, input: &input, shortcut: Some(&shortcut), relu: true };
             layer.run(task, &mut output, &mut scratch);
             let found = (0..images).flat_map(|i| output.image(i)).flatten();

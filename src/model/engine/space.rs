@@ -1,6 +1,5 @@
 //! The memory that a part of a batch passes through, kept for the next one.
 
-use super::buffer::Buffer;
 use super::int8::nearest;
 use super::isa::Isa;
 use super::layer::{Convolution, Scratch, Task, in_bands};
@@ -90,7 +89,10 @@ impl<T: Value> Space<T> {
         };
         let block = block.unwrap_or(0);
         let first = stage_before(block);
-        let mut tiles = 0;
+        let mut scratch: Vec<_> = (0..threads).map(|_| Scratch::default()).collect();
+        if shape.block.is_none() {
+            scratch.iter_mut().for_each(|scratch| scratch.stem = StemScratch::new(side[0], side[1]));
+        }
         let mut stages: [Stage<T>; STAGES] = Default::default();
         for (i, stage) in stages.iter_mut().enumerate().skip(first) {
             if i > first {
@@ -99,13 +101,11 @@ impl<T: Value> Space<T> {
             let zeros = || Padded::zeros(images, height, width, BLOCKS[i * DEPTH].to);
             *stage = Stage { outer: [zeros(), zeros()], inner: zeros() };
             let layers = blocks.iter().skip(i * DEPTH).take(DEPTH).flat_map(|b| [&b.conv1, &b.conv2]);
-            tiles = layers.map(|layer| layer.tiles(isa, images, height, width)).fold(tiles, usize::max);
+            for layer in layers {
+                scratch.iter_mut().for_each(|scratch| layer.make_room(isa, images, height, width, scratch));
+            }
         }
-        let scratch = (0..threads).map(|_| Scratch {
-            stem: if shape.block.is_none() { StemScratch::new(side[0], side[1]) } else { StemScratch::default() },
-            tiles: Buffer::zeros(tiles),
-        });
-        Space { shape, stages, scratch: scratch.collect(), at: (first, 0) }
+        Space { shape, stages, scratch, at: (first, 0) }
     }
 
     /// Runs one block.

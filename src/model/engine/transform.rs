@@ -17,11 +17,11 @@ pub const fn needed(side: usize, point: usize) -> bool {
 }
 
 /// The input pixels of a tile, two more a side than it gives → up to 36 values a channel.
-pub struct There<'a> {
+pub struct There<'a, I = f32, O = f32> {
     /// Output rows and columns of the tile, 2 to 4 each.
     pub sides: [usize; 2],
     /// Maps.
-    pub input: &'a [f32],
+    pub input: &'a [I],
     /// The tile's first pixel.
     pub from: usize,
     /// Values from a row of the maps to the next.
@@ -29,7 +29,7 @@ pub struct There<'a> {
     /// Values of a pixel.
     pub channels: usize,
     /// Where the transform goes.
-    pub output: &'a mut [f32],
+    pub output: &'a mut [O],
     /// The first point's first channel.
     pub to: usize,
     /// Values from a point to the next.
@@ -56,10 +56,8 @@ pub struct Back<'a> {
     pub to: usize,
     /// Values from a row of the maps to the next.
     pub line: usize,
-    /// Rows to be written, at least 1 and no more than the tile has.
-    pub rows: usize,
-    /// Pixels of a row to be written, likewise.
-    pub columns: usize,
+    /// Rows to be written, and pixels of each: at least 1 and no more than the tile has.
+    pub written: [usize; 2],
     /// Cut off below 0.
     pub relu: bool,
 }
@@ -76,6 +74,19 @@ pub struct Kernels<'a> {
     pub output: &'a mut [f32],
     /// Values from a point to the next.
     pub plane: usize,
+}
+
+impl<I, O> There<'_, I, O> {
+    /// # Panics
+    /// The tile does not lie within its slices, or its channels do not fill vectors of so many.
+    pub fn check(&self, lanes: usize) {
+        let There { sides: [rows, columns], input, from, line, channels, output, to, plane } = self;
+        assert!(from + (rows + 1) * line + (columns + 2) * channels <= input.len(), "a tile outside the maps");
+        assert!(
+            to + 35 * plane + channels <= output.len() && channels.is_multiple_of(lanes),
+            "a tile outside its block"
+        );
+    }
 }
 
 impl There<'_> {
@@ -108,40 +119,37 @@ impl Kernels<'_> {
     }
 }
 
-/// Calls a method for the sides of a tile, which are constants there.
+/// Calls the method `tile` for the sides of a tile, which are constants there.
 macro_rules! by_sides {
-    ($self:ident, $simd:ident) => {
+    ($self:ident, $lanes:ty, $with:ident) => {
         match $self.sides {
-            [4, 4] => $self.tile::<S, 4, 4>($simd),
-            [4, 3] => $self.tile::<S, 4, 3>($simd),
-            [4, 2] => $self.tile::<S, 4, 2>($simd),
-            [3, 4] => $self.tile::<S, 3, 4>($simd),
-            [3, 3] => $self.tile::<S, 3, 3>($simd),
-            [3, 2] => $self.tile::<S, 3, 2>($simd),
-            [2, 4] => $self.tile::<S, 2, 4>($simd),
-            [2, 3] => $self.tile::<S, 2, 3>($simd),
-            [2, 2] => $self.tile::<S, 2, 2>($simd),
+            [4, 4] => $self.tile::<$lanes, 4, 4>($with),
+            [4, 3] => $self.tile::<$lanes, 4, 3>($with),
+            [4, 2] => $self.tile::<$lanes, 4, 2>($with),
+            [3, 4] => $self.tile::<$lanes, 3, 4>($with),
+            [3, 3] => $self.tile::<$lanes, 3, 3>($with),
+            [3, 2] => $self.tile::<$lanes, 3, 2>($with),
+            [2, 4] => $self.tile::<$lanes, 2, 4>($with),
+            [2, 3] => $self.tile::<$lanes, 2, 3>($with),
+            [2, 2] => $self.tile::<$lanes, 2, 2>($with),
             sides => unreachable!("a tile of {sides:?}"),
         }
     };
 }
+pub(super) use by_sides;
 
 impl Kernel for There<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        by_sides!(self, simd)
+        by_sides!(self, S, simd)
     }
 }
 
 impl There<'_> {
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const COLUMNS: usize>(self, simd: S) {
+        self.check(S::LANES);
         let There { input, from, line, channels, output, to, plane, .. } = self;
-        assert!(from + (ROWS + 1) * line + (COLUMNS + 2) * channels <= input.len(), "a tile outside the maps");
-        assert!(
-            to + 35 * plane + channels <= output.len() && channels.is_multiple_of(S::LANES),
-            "a tile outside its block"
-        );
         for channel in (0..channels).step_by(S::LANES) {
             let mut half = [[simd.splat(0.0); 6]; 6];
             // SAFETY: `channel` and the lanes behind it are less than `channels`, so with rows and columns less than two more
@@ -181,14 +189,14 @@ impl There<'_> {
 impl Kernel for Back<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        by_sides!(self, simd)
+        by_sides!(self, S, simd)
     }
 }
 
 impl Back<'_> {
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const COLUMNS: usize>(self, simd: S) {
-        let Back { input, from, plane, bias, shortcut, output, to, line, rows, columns, relu, .. } = self;
+        let Back { input, from, plane, bias, shortcut, output, to, line, written: [rows, columns], relu, .. } = self;
         let channels = bias.len();
         assert!(
             from + 35 * plane + channels <= input.len() && channels.is_multiple_of(S::LANES),

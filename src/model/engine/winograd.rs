@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::direct::Direct;
 use super::isa::Isa;
 use super::layer::Task;
-use super::maps::Band;
+use super::maps::{Band, Padded};
 use super::tile::{Filter, Line, Strip};
 use super::transform::{Back, Kernels, There, needed};
 use crate::model::ModelError;
@@ -37,13 +37,33 @@ pub struct Winograd {
 
 /// A tile of the output.
 #[derive(Clone, Copy)]
-struct Place {
-    band: usize,
-    /// Its first row and column within the band.
-    row: usize,
-    column: usize,
+pub struct Place {
+    /// Which band.
+    pub band: usize,
+    /// Its first row within the band.
+    pub row: usize,
+    /// Its first column.
+    pub column: usize,
     /// Its rows and columns, 2 to 4.
-    sides: [usize; 2],
+    pub sides: [usize; 2],
+}
+
+impl Place {
+    /// Where its first input pixel lies, in maps that are as large as the output.
+    pub fn from<T: Copy + Default>(&self, input: &Padded<T>, bands: &[Band<T>]) -> usize {
+        let band = &bands[self.band];
+        input.place(band.image, band.first + self.row, self.column)
+    }
+
+    /// Where its first pixel lies in its band, whose pixels have so many channels.
+    pub fn to<T>(&self, band: &Band<T>, channels: usize) -> usize {
+        self.row * band.line + (self.column + 1) * channels
+    }
+
+    /// Rows and columns of it that the band has.
+    pub fn written<T>(&self, band: &Band<T>) -> [usize; 2] {
+        [(band.count - self.row).min(self.sides[0]), (band.width - self.column).min(self.sides[1])]
+    }
 }
 
 /// A block of tiles: how it lies in scratch memory.
@@ -94,6 +114,11 @@ impl Block {
     pub fn values(&self) -> usize {
         POINTS * (self.before + self.after)
     }
+
+    /// How many tiles a block has at the most, of so many channels in and out.
+    pub fn most(from: usize, to: usize) -> usize {
+        (BLOCK_VALUES / (POINTS * (from + to))).max(LEAST_TILES)
+    }
 }
 
 /// Tiles of bands of so many rows and columns.
@@ -117,20 +142,15 @@ impl Winograd {
         Ok(Winograd { from, to, weights, bias })
     }
 
-    /// Tiles of a block.
-    fn block(&self) -> usize {
-        (BLOCK_VALUES / (POINTS * (self.from + self.to))).max(LEAST_TILES)
-    }
-
     /// Values of scratch memory that [`Winograd::run`] needs for so many tiles.
     pub fn scratch(&self, tiles: usize) -> usize {
-        Block::new(tiles.min(self.block()), self.from, self.to).values()
+        Block::new(tiles.min(Block::most(self.from, self.to)), self.from, self.to).values()
     }
 
     /// Computes some bands of the output; all but an image's last have a multiple of four rows.
     pub fn run(&self, task: Task, bands: &mut [Band], scratch: &mut [f32]) {
         let (from, to, panel) = (self.from, self.to, task.isa.panel());
-        in_blocks(task, bands, self.block(), [from, to], &self.bias, scratch, |block, inputs, products| {
+        in_blocks(task, bands, Block::most(from, to), [from, to], &self.bias, scratch, |block, inputs, products| {
             for (point, weights) in self.weights.chunks_exact(from * to).enumerate() {
                 let span = block.span(point);
                 if span.is_empty() {
@@ -167,35 +187,13 @@ pub fn in_blocks(
     scratch: &mut [f32],
     mut multiply: impl FnMut(Block, &[f32], &mut [f32]),
 ) {
-    let mut places = Vec::new();
-    for (band, rows) in bands.iter().enumerate() {
-        for (row, height) in covered(rows.count) {
-            places.extend(covered(rows.width).map(|(column, width)| Place {
-                band,
-                row,
-                column,
-                sides: [height, width],
-            }));
-        }
-    }
-    // Equal blocks, rather than a small one at the end.
-    let blocks = places.len().div_ceil(most).max(1);
-    let each = places.len().div_ceil(blocks).max(1);
-    for places in places.chunks_mut(each) {
-        // So that the tiles of a point lie together: by rows, and by columns first up, then down.
-        let tallest = places.iter().map(|place| place.sides[0]).max();
-        places.sort_by_key(|place| {
-            let [height, width] = place.sides;
-            (Reverse(height), if Some(height) == tallest { width } else { 4 - width })
-        });
-        let block = Block::new(places.len(), from, to).spanning(places);
+    blocks(bands, most, [from, to], |bands, block, places| {
         let (inputs, products) = scratch[..block.values()].split_at_mut(POINTS * block.before);
         for (i, place) in places.iter().enumerate() {
-            let band = &bands[place.band];
             There {
                 sides: place.sides,
                 input: task.input.data(),
-                from: task.input.place(band.image, band.first + place.row, place.column),
+                from: place.from(task.input, bands),
                 line: task.input.line(),
                 channels: from,
                 output: inputs,
@@ -215,15 +213,46 @@ pub fn in_blocks(
                 plane: block.after,
                 bias,
                 shortcut,
-                to: place.row * band.line + (place.column + 1) * to,
+                to: place.to(band, to),
                 line: band.line,
-                rows: (band.count - place.row).min(place.sides[0]),
-                columns: (band.width - place.column).min(place.sides[1]),
+                written: place.written(band),
                 output: band.data,
                 relu: task.relu,
             }
             .compute(task.isa);
         }
+    });
+}
+
+/// Has `each` done for the tiles of `bands`, in blocks of at most `most`, for so many channels in and out.
+pub fn blocks<T>(
+    bands: &mut [Band<T>],
+    most: usize,
+    [from, to]: [usize; 2],
+    mut each: impl FnMut(&mut [Band<T>], Block, &[Place]),
+) {
+    let mut places = Vec::new();
+    for (band, rows) in bands.iter().enumerate() {
+        for (row, height) in covered(rows.count) {
+            places.extend(covered(rows.width).map(|(column, width)| Place {
+                band,
+                row,
+                column,
+                sides: [height, width],
+            }));
+        }
+    }
+    // Equal blocks, rather than a small one at the end.
+    let blocks = places.len().div_ceil(most).max(1);
+    let count = places.len().div_ceil(blocks).max(1);
+    for places in places.chunks_mut(count) {
+        // So that the tiles of a point lie together: by rows, and by columns first up, then down.
+        let tallest = places.iter().map(|place| place.sides[0]).max();
+        places.sort_by_key(|place| {
+            let [height, width] = place.sides;
+            (Reverse(height), if Some(height) == tallest { width } else { 4 - width })
+        });
+        each(bands, Block::new(places.len(), from, to).spanning(places), places);
     }
 }
 

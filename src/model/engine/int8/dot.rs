@@ -3,6 +3,7 @@
 //! As in `engine::simd`, a value of a [`Dot`] type is made in [`run`] alone, for an [`Isa`] that has its instructions.
 #![allow(unsafe_code)]
 
+use super::wide::Wide;
 use crate::model::engine::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::model::engine::isa::Level;
@@ -61,7 +62,7 @@ pub trait Dot: Copy {
 /// only then the compiler uses the instructions.
 pub trait DotKernel {
     /// Does it.
-    fn run<D: Dot>(self, dot: D);
+    fn run<D: Wide>(self, dot: D);
 }
 
 /// Does the work with the best instructions that `isa` has.
@@ -189,7 +190,7 @@ impl Dot for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub mod x86 {
     use super::Dot;
     use std::arch::x86_64::*;
 

@@ -5,7 +5,8 @@
 //! stays in single precision.
 
 use super::nearest;
-use super::tile::{Filter, PANEL, Sixteen, Strip, place};
+use super::tile::{Filter, PANEL, Strip, place};
+use super::width::Sixteen;
 use crate::model::engine::buffer::Buffer;
 use crate::model::engine::isa::Isa;
 use crate::model::engine::tile::Line;

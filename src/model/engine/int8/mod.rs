@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `dot` | dot products of bytes and of pairs of 16 bits, for each set of instructions |
 //! | `cut` | weights for those instructions whose sums of two products may not fit |
-//! | `tile` | the matrix product over them, requantised |
-//! | `layer` | convolutions of blocks, made of it |
+//! | `width`, `tile` | the matrix product over them, requantised |
+//! | `wide`, `transform`, `winograd` | convolutions over transformed tiles, exact all the same |
+//! | `layer` | convolutions of blocks, made of these |
 //! | [`grey`] | the stem's convolution, made of it |
 //! | `round` | weights to whole numbers, so that errors cancel |
 //! | `network` | all of them, by the steps of the maps |
@@ -23,6 +24,10 @@ mod network;
 pub mod range;
 mod round;
 mod tile;
+mod transform;
+mod wide;
+mod width;
+mod winograd;
 
 pub use network::WholeNetwork;
 

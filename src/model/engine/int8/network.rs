@@ -1,6 +1,6 @@
 //! The network in whole numbers: the stem in 16 bits, as many blocks as the card says in single precision, the others in 8 bits.
 
-use super::layer::{Around, Bytes, Direct};
+use super::layer::{Around, Bytes, Layer};
 use super::range::MapSteps;
 use super::{CHANNELS, STEPS};
 use crate::model::ModelError;
@@ -15,7 +15,7 @@ use crate::model::weights::BLOCKS;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape as TensorShape, Tensor};
 
 impl Value for u8 {
-    type Layer = Direct;
+    type Layer = Layer;
 }
 
 /// The byte that stands for 0 where values may be negative.
@@ -62,14 +62,10 @@ impl WholeNetwork {
             let shortcut = Some(beside.map_or((input.steps, 0), |(_, bytes)| (bytes.steps, MIDDLE)));
             let plain = |input, output, zero| Around { input, output, zero, shortcut: None };
             blocks.push(Block {
-                conv1: Direct::new(&block.conv1, plain(input, inner.steps, 0), isa)?,
-                conv2: Direct::new(
-                    &block.conv2,
-                    Around { input: inner, output: output.steps, zero: 0, shortcut },
-                    isa,
-                )?,
+                conv1: Layer::new(&block.conv1, plain(input, inner.steps, 0), isa)?,
+                conv2: Layer::new(&block.conv2, Around { input: inner, output: output.steps, zero: 0, shortcut }, isa)?,
                 beside: beside
-                    .map(|(conv, bytes)| Direct::new(conv, plain(input, bytes.steps, MIDDLE), isa))
+                    .map(|(conv, bytes)| Layer::new(conv, plain(input, bytes.steps, MIDDLE), isa))
                     .transpose()?,
             });
             input = output;

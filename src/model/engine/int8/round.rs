@@ -5,7 +5,8 @@
 //! first within the taps of each pair of channels, then over all inputs of an output (Guo et al. 2022, "SQuant", ICLR: no data
 //! are needed).
 
-use super::tile::{Eight, PANEL, place};
+use super::tile::{PANEL, place};
+use super::width::Eight;
 use crate::model::engine::buffer::Buffer;
 
 /// The greatest whole number, either way.
@@ -21,10 +22,15 @@ pub struct Quantised {
 }
 
 impl Quantised {
-    /// What the whole number in a row and a column stands for.
-    pub fn value(&self, row: usize, column: usize) -> f32 {
+    /// The whole number in a row and a column.
+    pub fn whole(&self, row: usize, column: usize) -> i8 {
         let groups = self.weights.len() / (self.scales.len().next_multiple_of(PANEL) * 4);
-        f32::from(self.weights[place::<Eight>(row, column, groups)]) * self.scales[column]
+        self.weights[place::<Eight>(row, column, groups)]
+    }
+
+    /// What it stands for.
+    pub fn value(&self, row: usize, column: usize) -> f32 {
+        f32::from(self.whole(row, column)) * self.scales[column]
     }
 }
 

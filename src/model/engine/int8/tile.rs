@@ -7,129 +7,13 @@
 
 use super::cut::Cut;
 use super::dot::{self, Dot, DotKernel};
+use super::wide::Wide;
+use super::width::{Eight, Width};
 use crate::model::engine::isa::Isa;
 use crate::model::engine::tile::{Line, tiles};
 
 /// Output channels that are computed one after the other for the same pixels; weights are packed so.
 pub const PANEL: usize = 32;
-
-/// How wide the numbers are that are multiplied, and what becomes of their sums.
-pub trait Width: Copy {
-    /// Of the input.
-    type Input: Copy;
-    /// Of the kernel.
-    type Weight: Copy;
-    /// Of the output.
-    type Output: Copy;
-    /// Weights of as many lanes as a vector has, ready to be multiplied.
-    type W<D: Dot>: Copy;
-    /// Values in 32 bits.
-    const EACH: usize;
-
-    /// Weights that were cut off, as those of this width; `None` where none are.
-    fn cut(weights: &[i8]) -> Option<&[Self::Weight]>;
-    /// Reads [`Width::EACH`] weights of each lane.
-    ///
-    /// # Safety
-    /// So many may be read.
-    unsafe fn weights<D: Dot>(dot: D, from: *const Self::Weight) -> Self::W<D>;
-    /// Adds to each lane the products of the values in 32 bits with its weights.
-    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: Self::W<D>) -> D::V;
-    /// Turns sums into values of the output: times `by`, `bias` and what is `beside` added.
-    ///
-    /// # Safety
-    /// [`Dot::LANES`] values may be read at each pointer, and written at `to`.
-    unsafe fn finish<D: Dot>(
-        dot: D,
-        sum: D::V,
-        by: *const f32,
-        bias: *const f32,
-        beside: Option<(*const Self::Output, *const f32)>,
-        to: *mut Self::Output,
-    );
-}
-
-/// Unsigned bytes by signed ones, to unsigned bytes.
-#[derive(Clone, Copy)]
-pub struct Eight;
-
-impl Width for Eight {
-    type Input = u8;
-    type Weight = i8;
-    type Output = u8;
-    type W<D: Dot> = D::W;
-    const EACH: usize = 4;
-
-    #[inline(always)]
-    fn cut(weights: &[i8]) -> Option<&[i8]> {
-        Some(weights)
-    }
-
-    #[inline(always)]
-    unsafe fn weights<D: Dot>(dot: D, from: *const i8) -> D::W {
-        // SAFETY: the caller's.
-        unsafe { dot.weights(from) }
-    }
-
-    #[inline(always)]
-    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: D::W) -> D::V {
-        dot.dot(sum, x, w)
-    }
-
-    #[inline(always)]
-    unsafe fn finish<D: Dot>(
-        dot: D,
-        sum: D::V,
-        by: *const f32,
-        bias: *const f32,
-        beside: Option<(*const u8, *const f32)>,
-        to: *mut u8,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { dot.finish(sum, by, bias, beside, to) }
-    }
-}
-
-/// Signed numbers of 16 bits, to single precision behind a ReLU; nothing is beside.
-#[derive(Clone, Copy)]
-pub struct Sixteen;
-
-impl Width for Sixteen {
-    type Input = i16;
-    type Weight = i16;
-    type Output = f32;
-    type W<D: Dot> = D::V;
-    const EACH: usize = 2;
-
-    #[inline(always)]
-    fn cut(_: &[i8]) -> Option<&[i16]> {
-        None
-    }
-
-    #[inline(always)]
-    unsafe fn weights<D: Dot>(dot: D, from: *const i16) -> D::V {
-        // SAFETY: the caller's.
-        unsafe { dot.pairs(from) }
-    }
-
-    #[inline(always)]
-    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: D::V) -> D::V {
-        dot.dot_pairs(sum, x, w)
-    }
-
-    #[inline(always)]
-    unsafe fn finish<D: Dot>(
-        dot: D,
-        sum: D::V,
-        by: *const f32,
-        bias: *const f32,
-        _beside: Option<(*const f32, *const f32)>,
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { dot.finish_single(sum, by, bias, to) }
-    }
-}
 
 /// Where the weight of a row and a column lies among those packed, `[columns / PANEL, groups, PANEL, EACH]`: groups are of
 /// [`Width::EACH`] rows.
@@ -206,7 +90,7 @@ impl<N: Width> Strip<'_, N> {
 
 impl<N: Width> DotKernel for Strip<'_, N> {
     #[inline(always)]
-    fn run<D: Dot>(mut self, dot: D) {
+    fn run<D: Wide>(mut self, dot: D) {
         let (count, step, width) = (self.count, self.step, self.width);
         assert!(count > 0 && self.filter.taps > 0 && self.fits(), "a strip outside its slices");
         let to_be_cut = D::NARROW && N::cut(&[]).is_some();
@@ -242,7 +126,7 @@ impl<N: Width> Strip<'_, N> {
     /// # Safety
     /// [`Strip::fits`] holds for lines of `ROWS` pixels that begin at `lines`.
     #[inline(always)]
-    unsafe fn tile<D: Dot, const GROUPS: usize, const ROWS: usize>(&mut self, dot: D, lines: [Line; 2]) {
+    unsafe fn tile<D: Wide, const GROUPS: usize, const ROWS: usize>(&mut self, dot: D, lines: [Line; 2]) {
         let Filter { weights, multiplier, bias, taps, tap, depth, cut } = self.filter;
         // Vectors of narrow instructions are half of half a panel.
         const { assert!(!D::NARROW || 4 * D::LANES == PANEL) };
