@@ -3,6 +3,7 @@ import numpy as np, cv2
 from .raster import splat, tube
 from .scene import norm, U, rot
 from .implants import layer
+from . import volume
 
 FONT = [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX]
 G = lambda im, s: cv2.GaussianBlur(im, (0, 0), s) if s > .2 else im
@@ -13,7 +14,20 @@ def noise(r, H, W, s):
     return cv2.resize(n, (W, H), interpolation=cv2.INTER_CUBIC)
 
 
+def varied(r, layers):
+    """anatomical variety: one smooth elastic warp and an anisotropic stretch of all layers"""
+    H, W = layers[0].shape
+    amp = U(r, 0, .022) * min(H, W); gx, gy = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32))
+    sx, sy = 1 + r.normal(0, .04), 1 + r.normal(0, .04)
+    mx = (gx - W / 2) * sx + W / 2 + amp * noise(r, H, W, max(H, W) / 3.5); my = (gy - H / 2) * sy + H / 2 + amp * noise(r, H, W, max(H, W) / 3.5)
+    at = mx.astype(np.float32), my.astype(np.float32)
+    return [cv2.remap(np.ascontiguousarray(q, dtype=np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for q in layers], at
+
+
 def project(w, sc, r, npx=320):
+    if sc['framing'] == 'VOLUME':
+        *layers, px = volume.layers(sc, r, npx)
+        return *varied(r, layers)[0], px
     fov, asp = sc['fov'], sc['aspect']          # fov is the width; with 'fovh' the height
     wd, ht = (fov / asp, fov) if sc.get('fovh') else (fov, fov * asp)
     small = sc['region'] in ('PELVIS', 'CHEST', 'LSPINE', 'SHOULDER', 'CLAVICLE', 'HIP', 'ABDOMEN', 'TSPINE')
@@ -92,12 +106,8 @@ def project(w, sc, r, npx=320):
     if sc['implant']:
         seen = {k: cam(np.asarray(p)[None])[0] for k, p in sc['joints'].items()}
         met = layer(r, sc, {k: np.array([f * v[0] / v[2] + cx, f * v[1] / v[2] + cy]) for k, v in seen.items()}, shadows, px, (H, W))
-    # anatomical variety: one smooth elastic warp and an anisotropic stretch of all layers
-    amp = U(r, 0, .022) * min(H, W); gx, gy = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32))
-    sx, sy = 1 + r.normal(0, .04), 1 + r.normal(0, .04)
-    mx = (gx - W / 2) * sx + W / 2 + amp * noise(r, H, W, max(H, W) / 3.5); my = (gy - H / 2) * sy + H / 2 + amp * noise(r, H, W, max(H, W) / 3.5)
-    soft, cort, trab, air = (cv2.remap(np.ascontiguousarray(q, dtype=np.float32), mx.astype(np.float32), my.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for q in (soft, cort, trab, air))
-    sc['metal'] = cv2.remap(met, mx.astype(np.float32), my.astype(np.float32), cv2.INTER_LINEAR)
+    (soft, cort, trab, air), at = varied(r, (soft, cort, trab, air))
+    sc['metal'] = cv2.remap(met, *at, cv2.INTER_LINEAR)
     return soft, cort, trab, air, px
 
 

@@ -88,7 +88,7 @@ def leg_tubes(B, s, f):
 
 def build(w, region, r):
     """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
-    SKULL_JAW, KNEE_WIRES, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL), with the bones of the atlas if it ends in _ATLAS; r: numpy RandomState"""
+    SKULL_JAW, SKULL_VOLUME, KNEE_WIRES, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL), with the bones of the atlas if it ends in _ATLAS; r: numpy RandomState"""
     region, *rest = region.split('_')
     framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
     shape = w.atlas().shapes(r) if rest[-1:] == ['ATLAS'] else None
