@@ -5,6 +5,7 @@ Archer, GPL-2; `Cranium.inv3`).
 
 Afterwards the framing SKULL_VOLUME is projected from its voxels, with the bone's own thickness, instead of from surfaces. Only the
 view, the part of the head, its size and what `render` does to every image vary: it is one head."""
+import functools
 import os
 import plistlib
 import sys
@@ -18,23 +19,28 @@ from .models import ROOT
 FILE = os.path.join(ROOT, 'skull.npz')
 VOXEL = .0015                                           # metres
 U = lambda r, a, b: float(r.uniform(a, b))
-loaded = None
+TISSUES = ('soft', 'compact', 'spongy')
 
 
+@functools.cache
 def tissues():
     """soft tissue, compact and spongy bone: what part of each voxel, up × forward × left"""
-    global loaded
-    if loaded is None:
-        z = np.load(FILE)
-        loaded = [z[k].astype(np.float32) / 255 for k in ('soft', 'compact', 'spongy')]
-    return loaded
+    z = np.load(FILE)
+    return [z[k].astype(np.float32) / 255 for k in TISSUES]
+
+
+def about(i, j, degrees):
+    """a rotation in the plane of two axes"""
+    t = np.deg2rad(degrees)
+    R = np.eye(3)
+    R[i, i] = R[j, j] = np.cos(t)
+    R[i, j], R[j, i] = np.sin(t), -np.sin(t)
+    return R
 
 
 def turned(volumes, turn, tilt, roll):
     """line integrals through the volumes, in voxels, seen from the front after a turn about up, a tilt about left, a roll"""
-    a, b, c = np.deg2rad([turn, tilt, roll])
-    about = lambda i, j, t: np.array([[np.cos(t) if k == l in (i, j) else np.sin(t) * (-1) ** (k > l) if {k, l} == {i, j} else float(k == l) for l in range(3)] for k in range(3)])
-    R = about(1, 2, a) @ about(0, 1, b) @ about(0, 2, c)
+    R = about(1, 2, turn) @ about(0, 1, tilt) @ about(0, 2, roll)
     n = int(np.ceil(np.linalg.norm(volumes[0].shape) * .8))
     middle = (np.array(volumes[0].shape) - 1) / 2
     offset = middle - R @ np.full(3, (n - 1) / 2)
@@ -69,9 +75,9 @@ def layers(sc, r, npx=320):
 def main(file):
     with tarfile.open(file) as tar:
         members = {os.path.basename(m.name): m for m in tar.getmembers()}
-        about = plistlib.loads(tar.extractfile(members['main.plist']).read())
-        values = np.frombuffer(tar.extractfile(members['matrix.dat']).read(), about['matrix']['dtype']).reshape(about['matrix']['shape'])
-    x, y, z = about['spacing']
+        header = plistlib.loads(tar.extractfile(members['main.plist']).read())
+        values = np.frombuffer(tar.extractfile(members['matrix.dat']).read(), header['matrix']['dtype']).reshape(header['matrix']['shape'])
+    x, y, z = header['spacing']
     hounsfield = ndimage.zoom(values.astype(np.float32), np.array([z, y, x]) / (1000 * VOXEL), order=1)
     # The head without what it lies in.
     inside = ndimage.binary_opening(hounsfield > -300, iterations=3)
@@ -81,7 +87,8 @@ def main(file):
     part = lambda low, high: np.clip((hounsfield - low) / (high - low), 0, 1) * head
     compact = part(400, 1700)
     spongy = np.clip(part(100, 400) - compact, 0, 1)
-    np.savez_compressed(FILE, **{k: np.round(255 * v).astype(np.uint8) for k, v in (('soft', part(-500, -100)), ('compact', compact), ('spongy', spongy))})
+    parts = (part(-500, -100), compact, spongy)
+    np.savez_compressed(FILE, **{k: np.round(255 * v).astype(np.uint8) for k, v in zip(TISSUES, parts)})
     print(FILE, hounsfield.shape)
 
 
