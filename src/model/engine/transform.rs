@@ -76,10 +76,33 @@ pub struct Kernels<'a> {
     pub plane: usize,
 }
 
+/// The way there of values of maps to values of points, a vector of channels at a time.
+pub trait Way<I, O>: Copy {
+    /// Of [`Way::CHANNELS`] channels.
+    type Vector: Copy;
+    /// Channels in a vector.
+    const CHANNELS: usize;
+
+    /// Nothing.
+    fn zeros(self) -> Self::Vector;
+    /// Reads a vector.
+    ///
+    /// # Safety
+    /// `CHANNELS` values may be read.
+    unsafe fn read(self, from: *const I) -> Self::Vector;
+    /// `Bᵀ d` for so many outputs, of two inputs more; 0 for points that are not [`needed`].
+    fn there<const SIDE: usize>(self, d: [Self::Vector; 6]) -> [Self::Vector; 6];
+    /// Writes a vector.
+    ///
+    /// # Safety
+    /// `CHANNELS` values may be written.
+    unsafe fn write(self, to: *mut O, v: Self::Vector);
+}
+
 impl<I, O> There<'_, I, O> {
     /// # Panics
     /// The tile does not lie within its slices, or its channels do not fill vectors of so many.
-    pub fn check(&self, lanes: usize) {
+    fn check(&self, lanes: usize) {
         let There { sides: [rows, columns], input, from, line, channels, output, to, plane } = self;
         assert!(from + (rows + 1) * line + (columns + 2) * channels <= input.len(), "a tile outside the maps");
         assert!(
@@ -145,39 +168,66 @@ impl Kernel for There<'_> {
     }
 }
 
-impl There<'_> {
+impl<S: Simd> Way<f32, f32> for S {
+    type Vector = S::V;
+    const CHANNELS: usize = S::LANES;
+
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const COLUMNS: usize>(self, simd: S) {
-        self.check(S::LANES);
+    fn zeros(self) -> S::V {
+        self.splat(0.0)
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { self.load(from) }
+    }
+
+    #[inline(always)]
+    fn there<const SIDE: usize>(self, d: [S::V; 6]) -> [S::V; 6] {
+        there::<S, SIDE>(self, d)
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32, v: S::V) {
+        // SAFETY: the caller's.
+        unsafe { self.store(to, v) }
+    }
+}
+
+impl<I, O> There<'_, I, O> {
+    #[inline(always)]
+    pub(super) fn tile<W: Way<I, O>, const ROWS: usize, const COLUMNS: usize>(self, way: W) {
+        self.check(W::CHANNELS);
         let There { input, from, line, channels, output, to, plane, .. } = self;
-        for channel in (0..channels).step_by(S::LANES) {
-            let mut half = [[simd.splat(0.0); 6]; 6];
-            // SAFETY: `channel` and the lanes behind it are less than `channels`, so with rows and columns less than two more
-            // than the tile's these places lie in the input.
+        for channel in (0..channels).step_by(W::CHANNELS) {
+            let mut half = [[way.zeros(); 6]; 6];
+            // SAFETY: `check` says that the rows and columns of the tile, two more than it gives, lie in the input with all their
+            // `channels`, of which `channel` and those of its vector are some.
             unsafe {
                 let from = input.as_ptr().add(from + channel);
                 for column in 0..COLUMNS + 2 {
-                    let mut pixels = [simd.splat(0.0); 6];
+                    let mut pixels = [way.zeros(); 6];
                     for row in 0..ROWS + 2 {
-                        pixels[row] = simd.load(from.add(row * line + column * channels));
+                        pixels[row] = way.read(from.add(row * line + column * channels));
                     }
-                    let there = there::<S, ROWS>(simd, pixels);
+                    let there = way.there::<ROWS>(pixels);
                     for row in 0..6 {
                         half[row][column] = there[row];
                     }
                 }
             }
-            // SAFETY: as above, with points less than 36, for the output.
+            // SAFETY: `check` says that 36 points lie in the output with all their channels.
             unsafe {
                 let to = output.as_mut_ptr().add(to + channel);
                 for row in 0..6 {
                     if !needed(ROWS, row) {
                         continue;
                     }
-                    let there = there::<S, COLUMNS>(simd, half[row]);
+                    let there = way.there::<COLUMNS>(half[row]);
                     for column in 0..6 {
                         if needed(COLUMNS, column) {
-                            simd.store(to.add((row * 6 + column) * plane), there[column]);
+                            way.write(to.add((row * 6 + column) * plane), there[column]);
                         }
                     }
                 }

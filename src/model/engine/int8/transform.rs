@@ -11,7 +11,7 @@
 use super::dot::{self, DotKernel};
 use super::wide::Wide;
 use crate::model::engine::isa::Isa;
-use crate::model::engine::transform::{There, by_sides, needed};
+use crate::model::engine::transform::{There, Way, by_sides, needed};
 
 /// A sum of products is less than this, either way.
 pub const SUM: i32 = 1 << 25;
@@ -85,44 +85,30 @@ impl DotKernel for There<'_, u8, i16> {
     }
 }
 
-impl There<'_, u8, i16> {
+impl<D: Wide> Way<u8, i16> for D {
+    type Vector = D::V;
+    const CHANNELS: usize = 2 * D::LANES;
+
     #[inline(always)]
-    fn tile<D: Wide, const ROWS: usize, const COLUMNS: usize>(self, wide: D) {
-        self.check(2 * D::LANES);
-        let There { input, from, line, channels, output, to, plane, .. } = self;
-        for channel in (0..channels).step_by(2 * D::LANES) {
-            let mut half = [[wide.splat(0); 6]; 6];
-            // SAFETY: `check` says that the rows and columns of the tile, two more than it gives, lie in the input with all their
-            // `channels`, of which `channel` and the lanes behind it are some.
-            unsafe {
-                let from = input.as_ptr().add(from + channel);
-                for column in 0..COLUMNS + 2 {
-                    let mut pixels = [wide.splat(0); 6];
-                    for row in 0..ROWS + 2 {
-                        pixels[row] = wide.bytes(from.add(row * line + column * channels));
-                    }
-                    let there = there::<D, ROWS>(wide, pixels);
-                    for row in 0..6 {
-                        half[row][column] = there[row];
-                    }
-                }
-            }
-            // SAFETY: `check` says that 36 points lie in the output with all their channels.
-            unsafe {
-                let to = output.as_mut_ptr().add(to + channel);
-                for row in 0..6 {
-                    if !needed(ROWS, row) {
-                        continue;
-                    }
-                    let there = there::<D, COLUMNS>(wide, half[row]);
-                    for column in 0..6 {
-                        if needed(COLUMNS, column) {
-                            wide.store16(to.add((row * 6 + column) * plane), there[column]);
-                        }
-                    }
-                }
-            }
-        }
+    fn zeros(self) -> D::V {
+        self.splat(0)
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, from: *const u8) -> D::V {
+        // SAFETY: the caller's.
+        unsafe { self.bytes(from) }
+    }
+
+    #[inline(always)]
+    fn there<const SIDE: usize>(self, d: [D::V; 6]) -> [D::V; 6] {
+        there::<D, SIDE>(self, d)
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, to: *mut i16, v: D::V) {
+        // SAFETY: the caller's.
+        unsafe { self.store16(to, v) }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::dot::Dot;
 use super::wide::Wide;
+use std::marker::PhantomData;
 
 /// How wide the numbers are that are multiplied, and what becomes of their sums.
 pub trait Width: Copy {
@@ -81,14 +82,54 @@ impl Width for Eight {
     }
 }
 
-/// Signed numbers of 16 bits, to single precision behind a ReLU; nothing is beside.
-#[derive(Clone, Copy)]
-pub struct Sixteen;
+/// What becomes of the sums of products of 16 bits.
+pub trait End: Copy {
+    /// Values of the output.
+    type Output: Copy;
 
-impl Width for Sixteen {
+    /// As [`Width::finish`], with nothing beside.
+    ///
+    /// # Safety
+    /// [`Dot::LANES`] values may be read at each pointer, and written at `to`.
+    unsafe fn end<D: Wide>(dot: D, sum: D::V, by: *const f32, bias: *const f32, to: *mut Self::Output);
+}
+
+/// Single precision behind a ReLU.
+#[derive(Clone, Copy)]
+pub struct Single;
+
+impl End for Single {
+    type Output = f32;
+
+    #[inline(always)]
+    unsafe fn end<D: Wide>(dot: D, sum: D::V, by: *const f32, bias: *const f32, to: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe { dot.finish_single(sum, by, bias, to) }
+    }
+}
+
+/// The sums as they are: Winograd's are scaled behind the way back.
+#[derive(Clone, Copy)]
+pub struct Sums;
+
+impl End for Sums {
+    type Output = i32;
+
+    #[inline(always)]
+    unsafe fn end<D: Wide>(dot: D, sum: D::V, _by: *const f32, _bias: *const f32, to: *mut i32) {
+        // SAFETY: the caller's.
+        unsafe { dot.store(to, sum) }
+    }
+}
+
+/// Signed numbers of 16 bits; nothing is beside.
+#[derive(Clone, Copy)]
+pub struct Sixteen<E = Single>(PhantomData<E>);
+
+impl<E: End> Width for Sixteen<E> {
     type Input = i16;
     type Weight = i16;
-    type Output = f32;
+    type Output = E::Output;
     type W<D: Dot> = D::V;
     const EACH: usize = 2;
 
@@ -114,52 +155,10 @@ impl Width for Sixteen {
         sum: D::V,
         by: *const f32,
         bias: *const f32,
-        _beside: Option<(*const f32, *const f32)>,
-        to: *mut f32,
+        _beside: Option<(*const E::Output, *const f32)>,
+        to: *mut E::Output,
     ) {
         // SAFETY: the caller's.
-        unsafe { dot.finish_single(sum, by, bias, to) }
-    }
-}
-
-/// Signed numbers of 16 bits, to their sums of products.
-#[derive(Clone, Copy)]
-pub struct Points;
-
-impl Width for Points {
-    type Input = i16;
-    type Weight = i16;
-    type Output = i32;
-    type W<D: Dot> = D::V;
-    const EACH: usize = 2;
-
-    #[inline(always)]
-    fn cut(_: &[i8]) -> Option<&[i16]> {
-        None
-    }
-
-    #[inline(always)]
-    unsafe fn weights<D: Dot>(dot: D, from: *const i16) -> D::V {
-        // SAFETY: the caller's.
-        unsafe { dot.pairs(from) }
-    }
-
-    #[inline(always)]
-    fn dot<D: Dot>(dot: D, sum: D::V, x: D::V, w: D::V) -> D::V {
-        dot.dot_pairs(sum, x, w)
-    }
-
-    /// The sums as they are: they are scaled behind the way back.
-    #[inline(always)]
-    unsafe fn finish<D: Wide>(
-        dot: D,
-        sum: D::V,
-        _by: *const f32,
-        _bias: *const f32,
-        _beside: Option<(*const i32, *const f32)>,
-        to: *mut i32,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { dot.store(to, sum) }
+        unsafe { E::end(dot, sum, by, bias, to) }
     }
 }

@@ -7,7 +7,7 @@ use super::layer::Requantised;
 use super::round::Quantised;
 use super::tile::{Filter, PANEL, Strip, place};
 use super::transform::{Back, SUM, kernel};
-use super::width::Points;
+use super::width::{Sixteen, Sums};
 use crate::model::engine::buffer::Buffer;
 use crate::model::engine::layer::{Scratch, Task};
 use crate::model::engine::maps::Band;
@@ -45,7 +45,7 @@ impl Winograd {
         let mut weights = Buffer::zeros(POINTS * from * to);
         for (row, column) in (0..from).flat_map(|row| (0..to).map(move |column| (row, column))) {
             let taps = std::array::from_fn(|tap| kernels.whole(tap * from + row, column));
-            let at = place::<Points>(row, column, from / 2);
+            let at = place::<Sixteen>(row, column, from / 2);
             for (point, value) in kernel(taps).into_iter().enumerate() {
                 weights[point * from * to + at] = value;
             }
@@ -85,7 +85,7 @@ impl Winograd {
                     continue;
                 }
                 for (p, weights) in weights.chunks_exact(from * PANEL).enumerate() {
-                    Strip::<Points> {
+                    Strip::<Sixteen<Sums>> {
                         filter: Filter { weights, cut: None, multiplier, bias, taps: 1, tap: 0, depth: from },
                         input: &inputs[point * block.before..],
                         step: from,
