@@ -10,20 +10,27 @@ from multiprocessing import get_context
 
 import cv2
 
+from .tomogram import BODIES
+
 REGIONS = ['SHOULDER', 'ELBOW', 'HAND', 'PELVIS', 'KNEE', 'FOOT', 'ANKLE', 'LOWERLEG', 'FEMUR', 'HIP', 'FOREARM', 'WRIST', 'FINGER', 'HUMERUS',
            'CLAVICLE', 'CHEST', 'ABDOMEN', 'SKULL', 'CSPINE', 'TSPINE', 'LSPINE', 'SACRUM']
-FRAMINGS = ['PELVIS_CLOSE', 'PELVIS_WIDE', 'FOOT_TOES', 'KNEE_LONG', 'KNEE_FEMUR', 'SHOULDER_WIDE', 'SKULL_JAW', 'SKULL_VOLUME', 'KNEE_WIRES', 'PELVIS_FRAIL', 'HIP_FRAIL'] + [
+FRAMINGS = ['PELVIS_CLOSE', 'PELVIS_WIDE', 'FOOT_TOES', 'KNEE_LONG', 'KNEE_FEMUR', 'SHOULDER_WIDE', 'SKULL_JAW', 'KNEE_WIRES', 'KNEE_LUXATION', 'PELVIS_FRAIL', 'HIP_FRAIL'] + [
     r + '_METAL' for r in ('KNEE', 'PELVIS', 'HIP', 'ELBOW', 'FEMUR', 'LOWERLEG', 'ANKLE', 'SHOULDER', 'HUMERUS', 'WRIST', 'FOREARM')]
+VOLUME = [r + '_VOLUME' for r in BODIES]
 ATLAS = [r + '_ATLAS' for r in REGIONS + FRAMINGS if r.split('_')[0] in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'LSPINE', 'ABDOMEN', 'SACRUM')]
 COLUMNS = 'path\tregion\tview\tpose_seed\tage_class\tmesh_source\tlicence\n'
 SOURCES = {'myo': ('MyoHub/myo_sim', 'Apache-2.0'), 'osim': ('opensim-org/opensim-models', 'CC BY 3.0'),
            'atlas': ('Auckland Bioengineering Institute, musculoskeletal-models', 'MPL 2.0'),
-           'volume': ('InVesalius, CTI Renato Archer', 'GPL-2')}
+           'skull': ('InVesalius, CTI Renato Archer', 'GPL-2'), 'trunk': ('TotalSegmentator', 'Apache-2.0')}
 W = None
 
 
 def seed(region, index):
     return (zlib.crc32(region.encode()) ^ (index * 2654435761)) & 0x7fffffff
+
+
+def name(region, index):
+    return f'{region}/{region.lower()}_{index:05d}.jpg'
 
 
 def init():
@@ -41,23 +48,24 @@ def work(job):
     k = 320 / max(image.shape)
     if k < 1:
         image = cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
-    path = f'{region}/{region.lower()}_{index:05d}.jpg'
+    path = name(region, index)
     cv2.imwrite(os.path.join(out, path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    source = lambda bone: 'volume' if scene['framing'] == 'VOLUME' else 'atlas' if scene['shape'] and bone in scene['shape'] else W.raw[bone][2]
-    sources = sorted({source(bone[0]) for bone in scene['bones']})
+    source = lambda bone: 'atlas' if scene['shape'] and bone in scene['shape'] else W.raw[bone][2]
+    sources = [BODIES[scene['region']]] if scene['framing'] == 'VOLUME' else sorted({source(bone[0]) for bone in scene['bones']})
     return '\t'.join([path, region.partition('_')[0], scene['view'], str(seed(region, index)), 'child' if scene['child'] else 'adult',
                       ' + '.join(SOURCES[s][0] for s in sources), ' + '.join(SOURCES[s][1] for s in sources)])
 
 
 def main(out, first, *wanted):
     first, wanted = int(first), {w.split('=')[0]: int(w.split('=')[1]) for w in wanted}
-    unknown = set(wanted) - set(REGIONS + FRAMINGS + ATLAS)
+    unknown = set(wanted) - set(REGIONS + FRAMINGS + VOLUME + ATLAS)
     if unknown or not wanted:
-        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS + FRAMINGS + ATLAS)}')
-    from drr import atlas, volume
+        sys.exit(f'unknown region(s) {unknown}; there are {" ".join(REGIONS + FRAMINGS + VOLUME + ATLAS)}')
+    from drr import atlas, tomogram
     from drr.models import ROOT
-    files = {'_ATLAS': atlas.FILE, '_VOLUME': volume.FILE}
-    for needed in [os.path.join(ROOT, 'myo_sim')] + [file for end, file in files.items() if any(w.endswith(end) for w in wanted)]:
+    shapes = [atlas.FILE] if any(w in ATLAS for w in wanted) else []
+    bodies = {tomogram.file(BODIES[w.split('_')[0]]) for w in wanted if w in VOLUME}
+    for needed in [os.path.join(ROOT, 'myo_sim'), *shapes, *sorted(bodies)]:
         if not os.path.exists(needed):
             sys.exit(f'{needed} is missing: DRR_ROOT must name the folder of bones (README.md)')
     for region in wanted:

@@ -9,7 +9,7 @@ import sys
 COLUMNS = ('path', 'region', 'group', 'source', 'licence', 'split')
 BONES = 'Apache-2.0 + CC BY 3.0 (bones: MyoHub/myo_sim, opensim-org/opensim-models)'
 ATLAS = BONES[:-1] + '; MPL 2.0: musculoskeletal-models)'
-VOLUME = 'GPL-2 (tomogram: InVesalius, CTI Renato Archer)'
+VOLUMES = {'InVesalius': 'GPL-2 (tomogram: InVesalius, CTI Renato Archer)', 'TotalSegmentator': 'Apache-2.0 (tomogram: TotalSegmentator)'}
 
 
 def rows(file):
@@ -24,7 +24,7 @@ def main(base, folder, *lists):
         print('\t'.join(row[c] for c in COLUMNS))
     for name in lists:
         for row in rows(os.path.join(folder, name)):
-            licence = ATLAS if 'musculoskeletal-models' in row['mesh_source'] else VOLUME if 'InVesalius' in row['mesh_source'] else BONES
+            licence = ATLAS if 'musculoskeletal-models' in row['mesh_source'] else VOLUMES.get(row['mesh_source'].partition(',')[0], BONES)
             if row['region'] == 'NOT_A_RADIOGRAPH': licence = 'drawn by tools/drr'
             print('\t'.join([f"{source}/{row['path']}", row['region'], f"{source}:{row['path']}", source, licence, 'train']))
 

@@ -24,10 +24,8 @@ def varied(r, layers):
     return [cv2.remap(np.ascontiguousarray(q, dtype=np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for q in layers], at
 
 
-def project(w, sc, r, npx=320):
-    if sc['framing'] == 'VOLUME':
-        *layers, px = volume.layers(sc, r, npx)
-        return *varied(r, layers)[0], px
+def camera(sc, r, npx):
+    """axes, place and focal length in pixels of the tube of a scene, the film's height and width, and pixels a metre at the target"""
     fov, asp = sc['fov'], sc['aspect']          # fov is the width; with 'fovh' the height
     wd, ht = (fov / asp, fov) if sc.get('fovh') else (fov, fov * asp)
     small = sc['region'] in ('PELVIS', 'CHEST', 'LSPINE', 'SHOULDER', 'CLAVICLE', 'HIP', 'ABDOMEN', 'TSPINE')
@@ -40,7 +38,16 @@ def project(w, sc, r, npx=320):
     if not small and r.rand() < .08: roll += np.pi
     if quarter: roll += np.pi / 2 * r.choice([-1, 1])
     Q = rot(d, roll); C = np.stack([Q @ right, -(Q @ up), d])
-    sod = U(r, .85, 1.4); S = sc['target'] - d * sod; f = px * sod; cx, cy = W / 2, H / 2
+    sod = U(r, .85, 1.4); S = sc['target'] - d * sod; f = px * sod
+    return C, S, f, H, W, px
+
+
+def project(w, sc, r, npx=320):
+    if sc['framing'] == 'VOLUME':
+        *layers, px = volume.layers(sc, r, npx)
+        return *varied(r, layers)[0], px
+    C, S, f, H, W, px = camera(sc, r, npx)
+    d, cx, cy = sc['d'], W / 2, H / 2
     out = np.zeros((H, W), np.float32); cort = out.copy(); trab = out.copy()
     cam = lambda v: np.ascontiguousarray(((v - S) @ C.T), dtype=np.float32)
     shadows = {}

@@ -88,7 +88,8 @@ def leg_tubes(B, s, f):
 
 def build(w, region, r):
     """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
-    SKULL_JAW, SKULL_VOLUME, KNEE_WIRES, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL), with the bones of the atlas if it ends in _ATLAS; r: numpy RandomState"""
+    SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_VOLUME), with the bones of the atlas if it ends
+    in _ATLAS; r: numpy RandomState"""
     region, *rest = region.split('_')
     framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
     shape = w.atlas().shapes(r) if rest[-1:] == ['ATLAS'] else None
@@ -175,8 +176,13 @@ def build(w, region, r):
                 if framing == 'LONG': f = U(r, .26, .42); tgt = tgt + ax * U(r, -.06, .1)
                 sc.update(fov=f, aspect=U(r, 1.0, 1.7) if f < .2 else U(r, 1.2, 1.9))
                 if framing == 'FEMUR': f = U(r, .34, .54); tgt = kn + ax * f * U(r, .12, .3) + side * U(r, -.012, .012); sc.update(fov=f, aspect=U(r, 1.3, 2.2))
+                if framing == 'LUXATION':   # the leg beside or behind the femur, on a film of the knee or of most of the thigh
+                    f = U(r, .16, .5); tgt = kn + ax * f * U(r, 0, .3); sc.update(fov=f, aspect=U(r, 1.2, 2.1))
+                    away = side * U(r, -.035, .035) + front * U(r, -.04, .04) + ax * U(r, -.005, .04); patella = side * U(r, -.03, .03) + away / 2
+                    leg = lambda key: patella if 'patella' in key else away if 'femur' not in key else 0 * away
+                    bones = [[key, R, t + leg(key), s] for key, R, t, s in bones]
                 sc['fovh'] = True
-                if framing != 'FEMUR' and not lat and r.rand() < .18 and f > .2:   # both knees
+                if framing not in ('FEMUR', 'LUXATION') and not lat and r.rand() < .18 and f > .2:   # both knees
                     bones, B = w.leg_scene(q, child, LEGS); sc['tubes'] += leg_tubes(B, 'l', fat)
                     tgt = .5 * (B['tibia_r'] + B['tibia_l']); sc.update(fov=U(r, .32, .42), aspect=U(r, .5, .9)); sc['fovh'] = False; view = 'bilateral AP'
             elif region == 'FEMUR': tgt = kn + (hip - kn) * U(r, .4, .62); sc.update(fov=U(r, .34, .42), aspect=U(r, 1.8, 2.6), fovh=True)
