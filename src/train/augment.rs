@@ -158,7 +158,7 @@ fn expose(plane: &mut Plane, strength: f32, rng: &mut StdRng) {
     }
 }
 
-/// A dark frame around a rectangle, perhaps turned a little.
+/// A dark frame around a rectangle, perhaps turned a little, with a bright rim where the makers' processing saw its edge.
 fn collimate(plane: &mut Plane, rng: &mut StdRng) {
     let (width, height) = (plane.width as f32, plane.height as f32);
     let (half_x, half_y) = (width * rng.random_range(0.33..0.5), height * rng.random_range(0.33..0.5));
@@ -166,11 +166,16 @@ fn collimate(plane: &mut Plane, rng: &mut StdRng) {
     let (sin, cos) = (if rng.random::<bool>() { rng.random_range(-0.2..0.2f32) } else { 0.0 }).sin_cos();
     let dark = rng.random_range(0.0..0.12f32);
     let leak = rng.random_range(0.0..0.25f32);
+    let rim = if rng.random::<f32>() < 0.5 { rng.random_range(0.2..1.0f32) } else { 0.0 };
+    let thick = width.max(height) * rng.random_range(0.002..0.02f32);
     for (y, line) in plane.data.chunks_exact_mut(plane.width).enumerate() {
         for (x, v) in line.iter_mut().enumerate() {
             let (dx, dy) = (x as f32 - centre.0, y as f32 - centre.1);
-            if (dx * cos + dy * sin).abs() > half_x || (dy * cos - dx * sin).abs() > half_y {
+            let within = (half_x - (dx * cos + dy * sin).abs()).min(half_y - (dy * cos - dx * sin).abs());
+            if within < 0.0 {
                 *v = dark + *v * leak;
+            } else {
+                *v += (1.0 - *v) * rim * (-within / thick).exp();
             }
         }
     }

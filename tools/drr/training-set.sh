@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Renders the synthetic images that the shipped weights were trained on beside those of the base manifest, and writes the manifests.
-#   DRR_ROOT=BONES tools/drr/training-set.sh BASE.tsv OUT [more | most | atlas]
+#   DRR_ROOT=BONES tools/drr/training-set.sh BASE.tsv OUT [more | most | atlas | tomograms]
 # OUT gets `synthetic_extra/` and `MANIFEST.tsv`; the paths of BASE must hold relative to OUT too (link its folders there). Each further
 # stage adds to the one before: `more` gives `MANIFEST-more.tsv` with the images from index 5000 on, `most` also `MANIFEST-most.tsv` with
 # those from 6000 on, and `atlas` also `MANIFEST-every.tsv` with lower limbs of many shapes (from 7000 and 8000 on), and
-# `MANIFEST-atlas.tsv`, `MANIFEST-atlas2.tsv` and `MANIFEST-atlas3.tsv`, where these stand in for further images of the one skeleton: for the next
-# weights.
+# `MANIFEST-atlas.tsv`, `MANIFEST-atlas2.tsv` and `MANIFEST-atlas3.tsv`, where these stand in for further images of the one skeleton, and
+# `tomograms` those of the runs 15 to 21 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from).
 set -euo pipefail
 base=$(realpath "$1") out=$(realpath -m "$2")
 export DRR_ROOT=$(realpath "${DRR_ROOT:?names the folder of bones}")
 case ${3:-} in
-  "") stage=0 ;; more) stage=1 ;; most) stage=2 ;; atlas) stage=3 ;;
-  *) echo "the third argument is more, most or atlas" >&2; exit 1 ;;
+  "") stage=0 ;; more) stage=1 ;; most) stage=2 ;; atlas) stage=3 ;; tomograms) stage=4 ;;
+  *) echo "the third argument is more, most, atlas or tomograms" >&2; exit 1 ;;
 esac
 cd "$(dirname "$0")"
 tools=$PWD extra=$out/synthetic_extra
@@ -46,5 +46,34 @@ if ((stage >= 3)); then
   add MANIFEST-most.tsv MANIFEST-7000.tsv | grep -vE "$one_pelvis" >"$out/MANIFEST-atlas.tsv"
   add MANIFEST-atlas.tsv MANIFEST-8000.tsv | grep -vE "$one_knee" >"$out/MANIFEST-atlas2.tsv"
   { grep -v ^synthetic_extra/SKULL_JAW/ "$out/MANIFEST-atlas2.tsv"; grep ^synthetic_extra/SACRUM/ "$out/MANIFEST-most.tsv"; } >"$out/MANIFEST-atlas3.tsv"
+fi
+if ((stage >= 4)); then
+  python3 -m drr.generate "$extra" 9000 SHOULDER=500 CLAVICLE=300 SKULL=250 KNEE_FEMUR_ATLAS=300 KNEE_LONG_ATLAS=200 ANKLE_ATLAS=300 PELVIS_ATLAS=200 \
+    HUMERUS=200 CHEST=100
+  python3 -m drr.generate "$extra" 10000 PELVIS_FRAIL_ATLAS=600 PELVIS_WIDE_ATLAS=300 KNEE_FEMUR_ATLAS=400 KNEE_WIRES_ATLAS=300 KNEE_METAL_ATLAS=200
+  python3 -m drr.generate "$extra" 11000 SKULL_VOLUME=400
+  python3 -m drr.generate "$extra" 12000 PELVIS_VOLUME=500 HIP_VOLUME=150 LSPINE_VOLUME=150 ABDOMEN_VOLUME=100 SACRUM_VOLUME=120
+  python3 -m drr.generate "$extra" 13000 KNEE_LUXATION_ATLAS=300
+  python3 -m drr.generate "$extra" 14000 FEMUR_FRACTURE_ATLAS=350 CLAVICLE_FRACTURE=250 HIP_FRACTURE_ATLAS=150 PELVIS_FRACTURE_ATLAS=250 HUMERUS_FRACTURE=120 \
+    FOREARM_FRACTURE=120 WRIST_FRACTURE=150 LOWERLEG_FRACTURE_ATLAS=150 ANKLE_FRACTURE_ATLAS=200 KNEE_FRACTURE_ATLAS=300 ELBOW_FRACTURE=200 SHOULDER_FRACTURE=200
+  python3 -m drr.sections "$extra" 15000 500
+  # Thighs with the knee on the film are no good examples of what is no knee: first those rendered here, then those of the base manifest, then broken ones.
+  python3 -m drr.shown 0 FEMUR=150 | sed 's#^#synthetic/#' >"$out/thighs-base.txt"
+  python3 -m drr.shown 14000 FEMUR_FRACTURE_ATLAS=350 | sed 's#^#synthetic_extra/#' >"$out/thighs-broken.txt"
+  { python3 -m drr.shown 1000 FEMUR=75; python3 -m drr.shown 5000 FEMUR=150 FEMUR_METAL=150; python3 -m drr.shown 7000 FEMUR_ATLAS=350 FEMUR_METAL_ATLAS=100; } |
+    sed 's#^#synthetic_extra/#' >"$out/thighs.txt"
+  { cat "$out/MANIFEST-atlas2.tsv"; grep ^synthetic_extra/SACRUM/ "$out/MANIFEST-most.tsv"; } | grep -vFf "$out/thighs.txt" >"$out/base.tsv"
+  add base.tsv MANIFEST-9000.tsv >"$out/MANIFEST-run15.tsv"
+  grep -v ^synthetic_extra/SKULL/skull_09 "$out/MANIFEST-run15.tsv" >"$out/base.tsv"
+  add base.tsv MANIFEST-10000.tsv >"$out/MANIFEST-run16.tsv"
+  grep -v ^synthetic_extra/SKULL_JAW/skull_jaw_06[12] "$out/MANIFEST-run16.tsv" >"$out/base.tsv"
+  add base.tsv MANIFEST-11000.tsv >"$out/MANIFEST-run18.tsv"
+  grep -v ^synthetic_extra/SKULL/ "$out/MANIFEST-run18.tsv" >"$out/MANIFEST-run19.tsv"
+  grep -vFf "$out/thighs-base.txt" "$out/MANIFEST-run19.tsv" >"$out/base.tsv"
+  add base.tsv MANIFEST-12000.tsv MANIFEST-13000.tsv >"$out/MANIFEST-run20.tsv"
+  add MANIFEST-run20.tsv MANIFEST-14000.tsv MANIFEST-sections-15000.tsv | grep -vFf "$out/thighs-broken.txt" >"$out/base.tsv"
+  # Of the rendered images that were learnt before, every second one.
+  awk -F'\t' 'NR == 1 || $4 !~ /^synthetic/ || $1 ~ /_VOLUME|LUXATION|FRACTURE|_15[0-9][0-9][0-9].jpg/ || ++n % 2' "$out/base.tsv" >"$out/MANIFEST-run21.tsv"
+  rm "$out/base.tsv"
 fi
 sha256sum "$out"/MANIFEST*.tsv

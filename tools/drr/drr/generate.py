@@ -10,12 +10,13 @@ from multiprocessing import get_context
 
 import cv2
 
+from .fracture import PLACES
 from .tomogram import BODIES
 
 REGIONS = ['SHOULDER', 'ELBOW', 'HAND', 'PELVIS', 'KNEE', 'FOOT', 'ANKLE', 'LOWERLEG', 'FEMUR', 'HIP', 'FOREARM', 'WRIST', 'FINGER', 'HUMERUS',
            'CLAVICLE', 'CHEST', 'ABDOMEN', 'SKULL', 'CSPINE', 'TSPINE', 'LSPINE', 'SACRUM']
 FRAMINGS = ['PELVIS_CLOSE', 'PELVIS_WIDE', 'FOOT_TOES', 'KNEE_LONG', 'KNEE_FEMUR', 'SHOULDER_WIDE', 'SKULL_JAW', 'KNEE_WIRES', 'KNEE_LUXATION', 'PELVIS_FRAIL', 'HIP_FRAIL'] + [
-    r + '_METAL' for r in ('KNEE', 'PELVIS', 'HIP', 'ELBOW', 'FEMUR', 'LOWERLEG', 'ANKLE', 'SHOULDER', 'HUMERUS', 'WRIST', 'FOREARM')]
+    r + '_METAL' for r in ('KNEE', 'PELVIS', 'HIP', 'ELBOW', 'FEMUR', 'LOWERLEG', 'ANKLE', 'SHOULDER', 'HUMERUS', 'WRIST', 'FOREARM')] + [r + '_FRACTURE' for r in PLACES]
 VOLUME = [r + '_VOLUME' for r in BODIES]
 ATLAS = [r + '_ATLAS' for r in REGIONS + FRAMINGS if r.split('_')[0] in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'LSPINE', 'ABDOMEN', 'SACRUM')]
 COLUMNS = 'path\tregion\tview\tpose_seed\tage_class\tmesh_source\tlicence\n'

@@ -25,7 +25,7 @@ def main(base, folder, *lists):
     for name in lists:
         for row in rows(os.path.join(folder, name)):
             licence = ATLAS if 'musculoskeletal-models' in row['mesh_source'] else VOLUMES.get(row['mesh_source'].partition(',')[0], BONES)
-            if row['region'] == 'NOT_A_RADIOGRAPH': licence = 'drawn by tools/drr'
+            if row['mesh_source'] == 'drawn': licence = 'drawn by tools/drr'
             print('\t'.join([f"{source}/{row['path']}", row['region'], f"{source}:{row['path']}", source, licence, 'train']))
 
 

@@ -90,13 +90,19 @@ def grain(r, H, W):
     return (.5 + .5 * np.sin((xx * np.cos(a) + yy * np.sin(a)) * U(r, 10, 150))).astype(np.float32) + U(r, 0, .3) * r.randn(H, W)
 
 
-def draw(seed):
-    r = np.random.RandomState(seed); H, W = r.randint(200, 321), r.randint(200, 321)
-    z = r.choice([section, section, section, ultrasound, ultrasound, photo, photo, page, grain])(r, H, W)
+def finish(z, r):
+    """grey values, lettering, polarity"""
+    H, W = z.shape
     z = (np.clip(z, 0, 1) ** U(r, .6, 1.4) * 255).astype(np.uint8)
     for _ in range(r.choice([0, 0, 1, 3])):
         cv2.putText(z, r.choice(['R', 'L', 'A', 'P', 'H', 'IM 12', '5 mm', 'W 350', 'kV 120']), (r.randint(W), r.randint(H)), cv2.FONT_HERSHEY_SIMPLEX, U(r, .3, .7), 255, 1, cv2.LINE_AA)
     return 255 - z if r.rand() < .1 else z
+
+
+def draw(seed):
+    r = np.random.RandomState(seed); H, W = r.randint(200, 321), r.randint(200, 321)
+    z = r.choice([section, section, section, ultrasound, ultrasound, photo, photo, page, grain])(r, H, W)
+    return finish(z, r)
 
 
 if __name__ == '__main__':

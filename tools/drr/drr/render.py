@@ -3,7 +3,7 @@ import numpy as np, cv2
 from .raster import splat, tube
 from .scene import norm, U, rot
 from .implants import layer
-from . import volume
+from . import fracture, volume
 
 FONT = [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX]
 G = lambda im, s: cv2.GaussianBlur(im, (0, 0), s) if s > .2 else im
@@ -42,6 +42,13 @@ def camera(sc, r, npx):
     return C, S, f, H, W, px
 
 
+def on_film(v, f, H, W):
+    """whether points before the tube are seen"""
+    if v[:, 2].min() < .15: return False
+    x = f * v[:, 0] / v[:, 2] + W / 2; y = f * v[:, 1] / v[:, 2] + H / 2
+    return x.max() >= 0 and y.max() >= 0 and x.min() <= W and y.min() <= H
+
+
 def project(w, sc, r, npx=320):
     if sc['framing'] == 'VOLUME':
         *layers, px = volume.layers(sc, r, npx)
@@ -51,23 +58,23 @@ def project(w, sc, r, npx=320):
     out = np.zeros((H, W), np.float32); cort = out.copy(); trab = out.copy()
     cam = lambda v: np.ascontiguousarray(((v - S) @ C.T), dtype=np.float32)
     shadows = {}
-    for key, R, t, s in sc['bones']:
+    broken = sc['fracture'] or [[fracture.same]] * len(sc['bones'])
+    for (key, R, t, s), parts in zip(sc['bones'], broken):
         for pair in w.surf(key, sc['child'], sc['shape']):
-            bo = np.zeros((H, W), np.float32); bi = bo
             if pair[0] is None: continue
+            cen = pair[0][0].mean(0)
+            place = lambda v, part: cam(part(((v - cen) * s + cen) @ R.T + t))
             v, fc = pair[0]
-            cen = v.mean(0)
-            v = cam(((v - cen) * s + cen) @ R.T + t)
-            if v[:, 2].min() < .15: continue
-            x = f * v[:, 0] / v[:, 2] + cx; y = f * v[:, 1] / v[:, 2] + cy
-            if x.max() < 0 or y.max() < 0 or x.min() > W or y.min() > H: continue
-            splat(v, fc, f, f, cx, cy, bo)
+            seen = [q for q in (place(v, part) for part in parts) if on_film(q, f, H, W)]
+            if not seen: continue
+            bo = np.zeros((H, W), np.float32)
+            for q in seen: splat(q, fc, f, f, cx, cy, bo)
             sg = np.sign(bo.sum()) or 1.; bo = np.maximum(bo * sg, 0)
             ibone = np.zeros_like(bo)
             if pair[1] is not None:
-                u, fi = pair[1]
-                u = cam(((u - cen) * s + cen) @ R.T + t)
-                splat(u, fi, f, f, cx, cy, ibone); ibone = np.clip(ibone * (np.sign(ibone.sum()) or 1.), 0, bo)
+                v, fc = pair[1]
+                for part in parts: splat(place(v, part), fc, f, f, cx, cy, ibone)
+                ibone = np.clip(ibone * (np.sign(ibone.sum()) or 1.), 0, bo)
             cort += bo - ibone
             if sc['implant']: shadows[key] = shadows.get(key, 0) + bo
             if 'skull' in key or 'jaw' in key: trab += 0 * ibone

@@ -2,7 +2,7 @@
 bones: [(mesh key, R, t, scale, child)], tubes: [(points, radii, kind)], target, d (ray direction), up, fov, aspect
 World axes: leg/torso model x forward, y left, z up;  arm model: -y forward, -x right (patient), z up."""
 import numpy as np
-from . import models, meshes
+from . import fracture, models, meshes
 from .models import Model, ROOT, CACHE
 
 U = lambda r, a, b: float(r.uniform(a, b))
@@ -88,13 +88,13 @@ def leg_tubes(B, s, f):
 
 def build(w, region, r):
     """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
-    SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_VOLUME), with the bones of the atlas if it ends
+    SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_FRACTURE, REGION_VOLUME), with the bones of the atlas if it ends
     in _ATLAS; r: numpy RandomState"""
     region, *rest = region.split('_')
     framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
     shape = w.atlas().shapes(r) if rest[-1:] == ['ATLAS'] else None
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
-    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
+    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None, fracture=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
     view = 'AP'
     if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
@@ -245,7 +245,7 @@ def build(w, region, r):
         bones, B, (TR, tt) = w.arm_scene(q, child, want, thorax)
         up = np.array([0, 0, 1.]); fwd = np.array([0, -1., 0]); left = np.array([1., 0, 0])
         sh, el, wr = B['humerus'], B['ulna'], B['lunate']
-        sc['joints'] = dict(shoulder=sh, elbow=el, wrist=wr)
+        sc['joints'] = dict(shoulder=sh, elbow=el, wrist=wr, neck=tt)
         L = lambda p, k, u: p + (k - p) * u
         R = np.array([.055, .058, .048, .042, .043, .042, .03, .028]) * fat
         sc['tubes'] = [(np.array([sh + .01 * up, L(sh, el, .2), L(sh, el, .6), L(sh, el, .95), L(el, wr, .06), L(el, wr, .25), L(el, wr, .8), L(el, wr, 1)]), np.c_[R, R])]
@@ -320,6 +320,7 @@ def build(w, region, r):
             n = b[0]
             if any(x in n for x in ('lunate', 'scaphoid', 'pisiform', 'triquetrum', 'capitate', 'trapez', 'hamate', 'patella', 'talus')): b[3] = U(r, .55, .95)
     sc.update(bones=bones, target=tgt, d=norm(d), up=up, view=view, size=k)
+    if framing == 'FRACTURE': sc['fracture'] = fracture.draw(r, sc)
     return sc
 
 
