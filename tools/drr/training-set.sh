@@ -5,7 +5,7 @@
 # stage adds to the one before: `more` gives `MANIFEST-more.tsv` with the images from index 5000 on, `most` also `MANIFEST-most.tsv` with
 # those from 6000 on, and `atlas` also `MANIFEST-every.tsv` with lower limbs of many shapes (from 7000 and 8000 on), and
 # `MANIFEST-atlas.tsv`, `MANIFEST-atlas2.tsv` and `MANIFEST-atlas3.tsv`, where these stand in for further images of the one skeleton, and
-# `tomograms` those of the runs 15 to 21 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from).
+# `tomograms` those of the runs 15 to 22 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from).
 set -euo pipefail
 base=$(realpath "$1") out=$(realpath -m "$2")
 export DRR_ROOT=$(realpath "${DRR_ROOT:?names the folder of bones}")
@@ -57,6 +57,7 @@ if ((stage >= 4)); then
   python3 -m drr.generate "$extra" 14000 FEMUR_FRACTURE_ATLAS=350 CLAVICLE_FRACTURE=250 HIP_FRACTURE_ATLAS=150 PELVIS_FRACTURE_ATLAS=250 HUMERUS_FRACTURE=120 \
     FOREARM_FRACTURE=120 WRIST_FRACTURE=150 LOWERLEG_FRACTURE_ATLAS=150 ANKLE_FRACTURE_ATLAS=200 KNEE_FRACTURE_ATLAS=300 ELBOW_FRACTURE=200 SHOULDER_FRACTURE=200
   python3 -m drr.sections "$extra" 15000 500
+  python3 -m drr.generate "$extra" 16000 FEMUR_WIDE_ATLAS=350
   # Thighs with the knee on the film are no good examples of what is no knee: first those rendered here, then those of the base manifest, then broken ones.
   python3 -m drr.shown 0 FEMUR=150 | sed 's#^#synthetic/#' >"$out/thighs-base.txt"
   python3 -m drr.shown 14000 FEMUR_FRACTURE_ATLAS=350 | sed 's#^#synthetic_extra/#' >"$out/thighs-broken.txt"
@@ -72,8 +73,12 @@ if ((stage >= 4)); then
   grep -vFf "$out/thighs-base.txt" "$out/MANIFEST-run19.tsv" >"$out/base.tsv"
   add base.tsv MANIFEST-12000.tsv MANIFEST-13000.tsv >"$out/MANIFEST-run20.tsv"
   add MANIFEST-run20.tsv MANIFEST-14000.tsv MANIFEST-sections-15000.tsv | grep -vFf "$out/thighs-broken.txt" >"$out/base.tsv"
-  # Of the rendered images that were learnt before, every second one.
-  awk -F'\t' 'NR == 1 || $4 !~ /^synthetic/ || $1 ~ /_VOLUME|LUXATION|FRACTURE|_15[0-9][0-9][0-9].jpg/ || ++n % 2' "$out/base.tsv" >"$out/MANIFEST-run21.tsv"
+  # Of the rendered images that were learnt before, one in `$3`, from the `$2`th on, and all that match `$1`.
+  some() { awk -F'\t' -v all="$1" -v start="$2" -v of="$3" 'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || n++ % of == start'; }
+  new='_VOLUME|LUXATION|FRACTURE|_1[56][0-9][0-9][0-9].jpg'
+  some "$new" 0 2 <"$out/base.tsv" >"$out/MANIFEST-run21.tsv"
+  add base.tsv MANIFEST-16000.tsv | some "$new|SHOULDER|KNEE_WIRES|KNEE_FEMUR" 2 3 |
+    grep -vE 'CLAVICLE_FRACTURE/clavicle_fracture_14[12]|ELBOW_FRACTURE/elbow_fracture_141' >"$out/MANIFEST-run22.tsv"
   rm "$out/base.tsv"
 fi
 sha256sum "$out"/MANIFEST*.tsv

@@ -88,7 +88,7 @@ def leg_tubes(B, s, f):
 
 def build(w, region, r):
     """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
-    SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_FRACTURE, REGION_VOLUME), with the bones of the atlas if it ends
+    FEMUR_WIDE, SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_FRACTURE, REGION_VOLUME), with the bones of the atlas if it ends
     in _ATLAS; r: numpy RandomState"""
     region, *rest = region.split('_')
     framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
@@ -185,7 +185,9 @@ def build(w, region, r):
                 if framing not in ('FEMUR', 'LUXATION') and not lat and r.rand() < .18 and f > .2:   # both knees
                     bones, B = w.leg_scene(q, child, LEGS); sc['tubes'] += leg_tubes(B, 'l', fat)
                     tgt = .5 * (B['tibia_r'] + B['tibia_l']); sc.update(fov=U(r, .32, .42), aspect=U(r, .5, .9)); sc['fovh'] = False; view = 'bilateral AP'
-            elif region == 'FEMUR': tgt = kn + (hip - kn) * U(r, .4, .62); sc.update(fov=U(r, .34, .42), aspect=U(r, 1.8, 2.6), fovh=True)
+            elif region == 'FEMUR':
+                tgt = kn + (hip - kn) * U(r, .4, .62); sc.update(fov=U(r, .34, .42), aspect=U(r, 1.8, 2.6), fovh=True)
+                if framing == 'WIDE': tgt = kn + (hip - kn) * U(r, .5, .9) + side * U(r, -.03, .03); sc.update(fov=U(r, .3, .45), aspect=U(r, 1., 1.8))
             elif region == 'LOWERLEG': tgt = an + (kn - an) * U(r, .42, .6); sc.update(fov=U(r, .33, .44), aspect=U(r, 1.8, 2.6), fovh=True)
             elif region == 'ANKLE': tgt = an + ax * U(r, -.02, .07); sc.update(fov=U(r, .14, .28), aspect=U(r, 1.1, 1.8), fovh=True)
             elif region == 'FOOT':
@@ -320,7 +322,7 @@ def build(w, region, r):
             n = b[0]
             if any(x in n for x in ('lunate', 'scaphoid', 'pisiform', 'triquetrum', 'capitate', 'trapez', 'hamate', 'patella', 'talus')): b[3] = U(r, .55, .95)
     sc.update(bones=bones, target=tgt, d=norm(d), up=up, view=view, size=k)
-    if framing == 'FRACTURE': sc['fracture'] = fracture.draw(r, sc)
+    if framing == 'FRACTURE' or region == 'FEMUR' and framing == 'WIDE' and r.rand() < .5: sc['fracture'] = fracture.draw(r, sc)
     return sc
 
 
