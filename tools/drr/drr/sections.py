@@ -9,6 +9,7 @@ import numpy as np
 import trimesh
 from scipy import ndimage
 
+from .fracture import same
 from .generate import COLUMNS, SOURCES, name, seed
 from .other import U, finish
 from .render import G, noise
@@ -30,7 +31,7 @@ def bones(w, sc, origin, axes, px, H, W):
     """where a plane meets bone, and its marrow: masks"""
     right, down, normal = axes
     whole, marrow = [], []
-    for (key, R, t, s), parts in zip(sc['bones'], sc['fracture'] or [[lambda v: v]] * len(sc['bones'])):
+    for (key, R, t, s), parts in zip(sc['bones'], sc['fracture'] or [[same]] * len(sc['bones'])):
         for outer, inner in w.surf(key, sc['child'], sc['shape']):
             if outer is None: continue
             middle = outer[0].mean(0)
