@@ -22,9 +22,6 @@ pub struct Fitted {
 
 /// The prior of the calibration, in images.
 const CALIBRATION_PRIOR: f64 = 4.0;
-/// From so many images of its region on a head has a calibration of its own. By one it would be fitted to that image: where the
-/// network does not know it, the head would be raised until it spoke up in images of other regions.
-const LEAST_IMAGES: f64 = 2.0;
 /// Into so many parts the groups are dealt where images are to be judged by what others taught.
 const FOLDS: usize = 10;
 
@@ -60,12 +57,7 @@ fn calibrate(outputs: &[&Output], heads: &[String]) -> Vec<Head> {
     let all: Vec<Vec<Weighed>> = heads.iter().enumerate().map(scored).collect();
     // What the heads have in common is what those with hardly an image fall back on.
     let common = Platt::fit(&all.concat(), Platt::NONE, CALIBRATION_PRIOR);
-    let own = |scored: &[Weighed]| {
-        let images: f64 = scored.iter().filter(|s| s.1).map(|s| s.2).sum();
-        // Counts are sums of fractions.
-        if images > LEAST_IMAGES - 0.5 { Platt::fit(scored, common, CALIBRATION_PRIOR) } else { common }
-    };
-    heads.iter().zip(&all).map(|(name, scored)| own(scored).head(name)).collect()
+    heads.iter().zip(&all).map(|(name, scored)| Platt::fit(scored, common, CALIBRATION_PRIOR).head(name)).collect()
 }
 
 fn log_odds(row: &[f32], heads: &[Head]) -> Vec<f64> {
@@ -156,25 +148,6 @@ mod tests {
             assert!(part.iter().all(|i| seen.insert(*i)));
         }
         assert_eq!(seen.len(), outputs.len());
-    }
-
-    #[test]
-    fn one_image_does_not_move_its_head() {
-        let heads = names();
-        let [foot, chest] = ["FOOT", "CHEST"].map(|h| heads.iter().position(|n| n == h).unwrap());
-        // An image of a foot that the network does not know.
-        let mut unknown = draw(12, 24, 4.0, 3);
-        unknown.retain(|o| o.region == "FOOT");
-        unknown.iter_mut().for_each(|o| o.logits[foot] = -5.0);
-        let fitted = |images: usize| {
-            let mut outputs = draw(12, 24, 4.0, 3);
-            outputs.retain(|o| o.region != "FOOT" && o.region != "CHEST");
-            outputs.extend_from_slice(&unknown[..images]);
-            let fitted = fit(&outputs, &heads, 0.02).heads;
-            fitted[foot].offset - fitted[chest].offset
-        };
-        assert_eq!([0, 1].map(fitted), [0.0, 0.0]);
-        assert!(fitted(2) > 0.1, "{}", fitted(2));
     }
 
     #[test]

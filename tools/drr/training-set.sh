@@ -5,7 +5,7 @@
 # stage adds to the one before: `more` gives `MANIFEST-more.tsv` with the images from index 5000 on, `most` also `MANIFEST-most.tsv` with
 # those from 6000 on, and `atlas` also `MANIFEST-every.tsv` with lower limbs of many shapes (from 7000 and 8000 on), and
 # `MANIFEST-atlas.tsv`, `MANIFEST-atlas2.tsv` and `MANIFEST-atlas3.tsv`, where these stand in for further images of the one skeleton, and
-# `tomograms` those of the runs 15 to 22 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from).
+# `tomograms` those of the runs 15 to 23 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from).
 set -euo pipefail
 base=$(realpath "$1") out=$(realpath -m "$2")
 export DRR_ROOT=$(realpath "${DRR_ROOT:?names the folder of bones}")
@@ -77,8 +77,14 @@ if ((stage >= 4)); then
   some() { awk -F'\t' -v all="$1" -v start="$2" -v of="$3" 'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || n++ % of == start'; }
   new='_VOLUME|LUXATION|FRACTURE|_1[56][0-9][0-9][0-9].jpg'
   some "$new" 0 2 <"$out/base.tsv" >"$out/MANIFEST-run21.tsv"
-  add base.tsv MANIFEST-16000.tsv | some "$new|SHOULDER|KNEE_WIRES|KNEE_FEMUR" 2 3 |
+  add base.tsv MANIFEST-16000.tsv >"$out/wide.tsv"
+  some "$new|SHOULDER|KNEE_WIRES|KNEE_FEMUR" 2 3 <"$out/wide.tsv" |
     grep -vE 'CLAVICLE_FRACTURE/clavicle_fracture_14[12]|ELBOW_FRACTURE/elbow_fracture_141' >"$out/MANIFEST-run22.tsv"
+  # With the pelves and hips of the one skeleton again.
+  { grep -vE 'CLAVICLE_FRACTURE/clavicle_fracture_14(0[5-9]|[12])|ELBOW_FRACTURE/elbow_fracture_141' "$out/wide.tsv" |
+      some '(PELVIS|HIP|SACRUM|LSPINE|ABDOMEN)_VOLUME|/SHOULDER|ANKLE_FRACTURE|FEMUR_WIDE|KNEE_LUX' 2 5
+    grep -E '^synthetic_extra/(PELVIS|HIP)(_CLOSE|_WIDE|_METAL)?/' "$out/MANIFEST-most.tsv"; } >"$out/MANIFEST-run23.tsv"
+  rm "$out/wide.tsv"
   rm "$out/base.tsv"
 fi
 sha256sum "$out"/MANIFEST*.tsv
