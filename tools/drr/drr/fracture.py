@@ -1,8 +1,8 @@
 """Broken bones: a shaft is cut by a wavy plane, and what lies beyond it is displaced, shortened and bent."""
 import numpy as np
 
-U = lambda r, a, b: float(r.uniform(a, b))
-norm = lambda v: v / (np.linalg.norm(v) + 1e-12)
+from .geometry import U, norm, rot
+
 HAND = ('lunate', 'scaphoid', 'pisiform', 'triquetrum', 'capitate', 'trapez', 'hamate', 'mc', 'prox', 'mid', 'dist', 'thumb')
 ARM, LEG = ('ulna', 'radius') + HAND, ('patella', 'tibia', 'fibula', 'talus', 'foot')
 # By region: bones that break, the joints between which they do, and where; bones that go with the far end.
@@ -32,7 +32,7 @@ def draw(r, sc):
     wide = .3 if sc['region'] in ('CLAVICLE', 'ELBOW', 'WRIST', 'ANKLE') else 1.
     if r.rand() < .3: wide *= .2                        # hardly displaced
     shift = wide * (.015 * r.randn(3) - axis * abs(r.normal(0, .015)))
-    turn = _rotation(r.randn(3), np.deg2rad(r.normal(0, 14 * wide ** .5)))
+    turn = rot(r.randn(3), np.deg2rad(r.normal(0, 14 * wide ** .5)))
     waves, height, start = U(r, 100, 500), U(r, 0, .004), U(r, 0, 6)
     beyond = lambda v: (v - point) @ normal - height * np.sin(waves * ((v - point) @ across) + start)
     moved = lambda v: (v - point) @ turn.T + point + shift
@@ -49,9 +49,3 @@ def draw(r, sc):
 
 def same(v):
     return v
-
-
-def _rotation(axis, angle):
-    x, y, z = norm(axis)
-    K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K @ K

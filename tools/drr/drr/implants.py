@@ -4,7 +4,7 @@ Drawn in the image plane over the bones' shadows, before the anatomical warp, so
 relative thickness of metal, 0 to about 1; marks are joints in pixels, shadows the path lengths through each bone."""
 import cv2
 import numpy as np
-from .scene import U, norm
+from .geometry import U, norm
 
 
 def layer(r, sc, marks, shadows, px, shape):

@@ -1,10 +1,8 @@
 """Images that are no radiographs, drawn from nothing: python -m drr.other OUT FIRST N"""
 import sys, os, zlib, cv2
 import numpy as np
+from .geometry import U
 from .render import noise, G
-
-
-def U(r, a, b): return float(r.uniform(a, b))
 
 
 def blob(r, H, W, size, rough=.15, cx=.5, cy=.5):

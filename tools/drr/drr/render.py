@@ -1,7 +1,7 @@
 """Scene -> 8-bit radiograph-like image."""
 import numpy as np, cv2
 from .raster import splat, tube
-from .scene import norm, U, rot
+from .geometry import norm, U, rot
 from .implants import layer
 from . import fracture, volume
 

@@ -3,15 +3,8 @@ bones: [(mesh key, R, t, scale, child)], tubes: [(points, radii, kind)], target,
 World axes: leg/torso model x forward, y left, z up;  arm model: -y forward, -x right (patient), z up."""
 import numpy as np
 from . import fracture, models, meshes
+from .geometry import U, norm, rot
 from .models import Model, ROOT, CACHE
-
-U = lambda r, a, b: float(r.uniform(a, b))
-norm = lambda v: v / (np.linalg.norm(v) + 1e-12)
-
-
-def rot(axis, ang):
-    a = norm(np.asarray(axis, float)); K = np.array([[0, -a[2], a[1]], [a[2], 0, -a[0]], [-a[1], a[0], 0]])
-    return np.eye(3) + np.sin(ang) * K + (1 - np.cos(ang)) * K @ K
 
 
 class World:

@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from .fracture import same
 from .generate import COLUMNS, SOURCES, name, seed
-from .other import U, finish
+from .geometry import U, norm, rot
+from .other import finish
 from .render import G, noise
-from .scene import World, build, norm, rot
+from .scene import World, build
 from .tomogram import BODIES
 from .volume import about, tissues
 

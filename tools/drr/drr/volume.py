@@ -6,9 +6,9 @@ import functools
 import numpy as np
 from scipy import ndimage
 
+from .geometry import U
 from .tomogram import TISSUES, VOXEL, file
 
-U = lambda r, a, b: float(r.uniform(a, b))
 NAILED, HALF, WHOLE = 'nailed', 'half', 'whole'
 # Metres up, forward and to the left of the trunk's lower right corner at the back.
 SYMPHYSIS = .179                                        # to the left
