@@ -174,7 +174,7 @@ fn collimate(plane: &mut Plane, rng: &mut StdRng) {
             let within = (half_x - (dx * cos + dy * sin).abs()).min(half_y - (dy * cos - dx * sin).abs());
             if within < 0.0 {
                 *v = dark + *v * leak;
-            } else {
+            } else if rim > 0.0 {
                 *v += (1.0 - *v) * rim * (-within / thick).exp();
             }
         }

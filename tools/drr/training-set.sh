@@ -84,7 +84,6 @@ if ((stage >= 4)); then
   { grep -vE 'CLAVICLE_FRACTURE/clavicle_fracture_14(0[5-9]|[12])|ELBOW_FRACTURE/elbow_fracture_141' "$out/wide.tsv" |
       some '(PELVIS|HIP|SACRUM|LSPINE|ABDOMEN)_VOLUME|/SHOULDER|ANKLE_FRACTURE|FEMUR_WIDE|KNEE_LUX' 2 5
     grep -E '^synthetic_extra/(PELVIS|HIP)(_CLOSE|_WIDE|_METAL)?/' "$out/MANIFEST-most.tsv"; } >"$out/MANIFEST-run23.tsv"
-  rm "$out/wide.tsv"
-  rm "$out/base.tsv"
+  rm "$out"/{wide,base}.tsv
 fi
 sha256sum "$out"/MANIFEST*.tsv

@@ -39,13 +39,11 @@ def draw(r, sc):
     ahead = lambda v: v - np.maximum(beyond(v), 0)[:, None] * normal            # all beyond the plane lies in it, and has no thickness
     behind = lambda v: moved(v - np.minimum(beyond(v), 0)[:, None] * normal)
 
+    same = lambda v: v
+
     def parts(bone):
         key, R = bone[:2]
         if np.linalg.det(R) < 0: return [same]          # the other side, mirrored
         if any(k in key for k in broken): return [ahead, behind]
         return [moved] if any(k in key for k in along) else [same]
     return [parts(bone) for bone in sc['bones']]
-
-
-def same(v):
-    return v

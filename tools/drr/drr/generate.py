@@ -34,6 +34,17 @@ def name(region, index):
     return f'{region}/{region.lower()}_{index:05d}.jpg'
 
 
+def sources(world, scene):
+    """where the bones of a scene come from: keys of SOURCES"""
+    if scene['framing'] == 'VOLUME': return [BODIES[scene['region']]]
+    return sorted({'atlas' if scene['shape'] and bone[0] in scene['shape'] else world.raw[bone[0]][2] for bone in scene['bones']})
+
+
+def row(path, region, index, view, age, keys):
+    """a line of the list of images"""
+    return '\t'.join([path, region if region == 'NOT_A_RADIOGRAPH' else region.partition('_')[0], view, str(seed(region, index)), age] + [' + '.join(SOURCES[k][i] for k in keys) for i in (0, 1)])
+
+
 def init():
     global W
     cv2.setNumThreads(1)
@@ -51,10 +62,7 @@ def work(job):
         image = cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
     path = name(region, index)
     cv2.imwrite(os.path.join(out, path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    source = lambda bone: 'atlas' if scene['shape'] and bone in scene['shape'] else W.raw[bone][2]
-    sources = [BODIES[scene['region']]] if scene['framing'] == 'VOLUME' else sorted({source(bone[0]) for bone in scene['bones']})
-    return '\t'.join([path, region.partition('_')[0], scene['view'], str(seed(region, index)), 'child' if scene['child'] else 'adult',
-                      ' + '.join(SOURCES[s][0] for s in sources), ' + '.join(SOURCES[s][1] for s in sources)])
+    return row(path, region, index, scene['view'], 'child' if scene['child'] else 'adult', sources(W, scene))
 
 
 def main(out, first, *wanted):

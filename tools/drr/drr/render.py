@@ -3,7 +3,8 @@ import numpy as np, cv2
 from .raster import splat, tube
 from .geometry import norm, U, rot
 from .implants import layer
-from . import fracture, volume
+from .scene import placed
+from . import volume
 
 FONT = [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX]
 G = lambda im, s: cv2.GaussianBlur(im, (0, 0), s) if s > .2 else im
@@ -58,27 +59,18 @@ def project(w, sc, r, npx=320):
     out = np.zeros((H, W), np.float32); cort = out.copy(); trab = out.copy()
     cam = lambda v: np.ascontiguousarray(((v - S) @ C.T), dtype=np.float32)
     shadows = {}
-    broken = sc['fracture'] or [[fracture.same]] * len(sc['bones'])
-    for (key, R, t, s), parts in zip(sc['bones'], broken):
-        for pair in w.surf(key, sc['child'], sc['shape']):
-            if pair[0] is None: continue
-            cen = pair[0][0].mean(0)
-            place = lambda v, part: cam(part(((v - cen) * s + cen) @ R.T + t))
-            v, fc = pair[0]
-            seen = [q for q in (place(v, part) for part in parts) if on_film(q, f, H, W)]
-            if not seen: continue
-            bo = np.zeros((H, W), np.float32)
-            for q in seen: splat(q, fc, f, f, cx, cy, bo)
-            sg = np.sign(bo.sum()) or 1.; bo = np.maximum(bo * sg, 0)
-            ibone = np.zeros_like(bo)
-            if pair[1] is not None:
-                v, fc = pair[1]
-                for part in parts: splat(place(v, part), fc, f, f, cx, cy, ibone)
-                ibone = np.clip(ibone * (np.sign(ibone.sum()) or 1.), 0, bo)
-            cort += bo - ibone
-            if sc['implant']: shadows[key] = shadows.get(key, 0) + bo
-            if 'skull' in key or 'jaw' in key: trab += 0 * ibone
-            else: trab += ibone
+    for key, outer, inner in placed(w, sc):
+        seen = [(q, fc) for q, fc in ((cam(v), fc) for v, fc in outer) if on_film(q, f, H, W)]
+        if not seen: continue
+        bo, ibone = np.zeros((H, W), np.float32), np.zeros((H, W), np.float32)
+        for q, fc in seen: splat(q, fc, f, f, cx, cy, bo)
+        sg = np.sign(bo.sum()) or 1.; bo = np.maximum(bo * sg, 0)
+        for v, fc in inner: splat(cam(v), fc, f, f, cx, cy, ibone)
+        ibone = np.clip(ibone * (np.sign(ibone.sum()) or 1.), 0, bo)
+        cort += bo - ibone
+        if sc['implant']: shadows[key] = shadows.get(key, 0) + bo
+        if 'skull' in key or 'jaw' in key: trab += 0 * ibone
+        else: trab += ibone
     cort *= sc['bone'] * sc['size'] ** .3; trab *= sc['size'] ** .3
     # soft tissue
     soft = np.zeros((H, W), np.float32); parts = []

@@ -87,7 +87,7 @@ def build(w, region, r):
     framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
     shape = w.atlas().shapes(r) if rest[-1:] == ['ATLAS'] else None
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
-    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None, fracture=None)
+    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
     view = 'AP'
     if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
@@ -172,7 +172,7 @@ def build(w, region, r):
                 if framing == 'LUXATION':   # the leg beside or behind the femur, on a film of the knee or of most of the thigh
                     f = U(r, .16, .5); tgt = kn + ax * f * U(r, 0, .3); sc.update(fov=f, aspect=U(r, 1.2, 2.1))
                     away = side * U(r, -.035, .035) + front * U(r, -.04, .04) + ax * U(r, -.005, .04); patella = side * U(r, -.03, .03) + away / 2
-                    leg = lambda key: patella if 'patella' in key else away if 'femur' not in key else 0 * away
+                    leg = lambda key: patella if 'patella' in key else away if 'femur' not in key else 0
                     bones = [[key, R, t + leg(key), s] for key, R, t, s in bones]
                 sc['fovh'] = True
                 if framing not in ('FEMUR', 'LUXATION') and not lat and r.rand() < .18 and f > .2:   # both knees
@@ -315,8 +315,19 @@ def build(w, region, r):
             n = b[0]
             if any(x in n for x in ('lunate', 'scaphoid', 'pisiform', 'triquetrum', 'capitate', 'trapez', 'hamate', 'patella', 'talus')): b[3] = U(r, .55, .95)
     sc.update(bones=bones, target=tgt, d=norm(d), up=up, view=view, size=k)
-    if framing == 'FRACTURE' or region == 'FEMUR' and framing == 'WIDE' and r.rand() < .5: sc['fracture'] = fracture.draw(r, sc)
+    broken = framing == 'FRACTURE' or region == 'FEMUR' and framing == 'WIDE' and r.rand() < .5
+    sc['parts'] = fracture.draw(r, sc) if broken else [[lambda v: v]] * len(bones)
     return sc
+
+
+def placed(w, sc):
+    """each bone of a scene: its name, and its outer and inner surface, each a list of points in the world and faces, one for each part of a broken bone"""
+    for (key, R, t, s), parts in zip(sc['bones'], sc['parts']):
+        for outer, inner in w.surf(key, sc['child'], sc['shape']):
+            if outer is None: continue
+            middle = outer[0].mean(0)
+            at = lambda surface: [(part(((surface[0] - middle) * s + middle) @ R.T + t), surface[1]) for part in parts if surface is not None]
+            yield key, at(outer), at(inner)
 
 
 def w_sign(i):

@@ -9,13 +9,12 @@ import numpy as np
 import trimesh
 from scipy import ndimage
 
-from .fracture import same
-from .generate import COLUMNS, SOURCES, name, seed
+from .generate import COLUMNS, name, row, seed, sources
 from .geometry import U, norm, rot
 from .other import finish
 from .render import G, noise
-from .scene import World, build
-from .tomogram import BODIES
+from .scene import World, build, placed
+from .tomogram import BODIES, VOXEL
 from .volume import about, tissues
 
 REGION = 'NOT_A_RADIOGRAPH'
@@ -32,17 +31,13 @@ def bones(w, sc, origin, axes, px, H, W):
     """where a plane meets bone, and its marrow: masks"""
     right, down, normal = axes
     whole, marrow = [], []
-    for (key, R, t, s), parts in zip(sc['bones'], sc['fracture'] or [[same]] * len(sc['bones'])):
-        for outer, inner in w.surf(key, sc['child'], sc['shape']):
-            if outer is None: continue
-            middle = outer[0].mean(0)
-            for surface, loops in ((outer, whole), (inner, marrow)):
-                for part in parts if surface is not None else []:
-                    v = part(((surface[0] - middle) * s + middle) @ R.T + t)
-                    cut = trimesh.intersections.mesh_plane(trimesh.Trimesh(v, surface[1], process=False), normal, origin)
-                    if len(cut) == 0: continue
-                    path = trimesh.load_path(cut)
-                    loops += [np.c_[(q - origin) @ right * px + W / 2, (q - origin) @ down * px + H / 2] for q in path.discrete]
+    for _, outer, inner in placed(w, sc):
+        for surfaces, loops in ((outer, whole), (inner, marrow)):
+            for v, faces in surfaces:
+                cut = trimesh.intersections.mesh_plane(trimesh.Trimesh(v, faces, process=False), normal, origin)
+                if len(cut) == 0: continue
+                path = trimesh.load_path(cut)
+                loops += [np.c_[(q - origin) @ right * px + W / 2, (q - origin) @ down * px + H / 2] for q in path.discrete]
     return filled(whole, H, W), filled(marrow, H, W)
 
 
@@ -72,7 +67,7 @@ def of_bones(w, r):
     px = max(H, W) / side
     whole, marrow = bones(w, sc, origin, axes, px, H, W)
     depth = np.maximum(flesh(sc, origin, axes, px, H, W), np.where(whole > 0, .002, -1))
-    return whole, np.minimum(marrow, whole), depth, sorted({w.raw[b[0]][2] for b in sc['bones']} | ({'atlas'} if sc['shape'] else set()))
+    return whole, np.minimum(marrow, whole), depth, sources(w, sc)
 
 
 def of_tomogram(r):
@@ -92,7 +87,7 @@ def of_tomogram(r):
     if axis != 0: cut = [c[::-1] for c in cut]
     k = 320 / max(cut[0].shape)
     soft, compact, spongy = (cv2.resize(np.ascontiguousarray(c), None, fx=k, fy=k, interpolation=cv2.INTER_CUBIC) for c in cut)
-    whole, inside = np.clip(compact + spongy, 0, 1), cv2.distanceTransform((soft > .5).astype(np.uint8), cv2.DIST_L2, 5) / (k * 667)
+    whole, inside = np.clip(compact + spongy, 0, 1), cv2.distanceTransform((soft > .5).astype(np.uint8), cv2.DIST_L2, 5) * VOXEL / k
     return whole, np.minimum(spongy, whole), np.where(soft > .5, inside, -1), [body]
 
 
@@ -118,11 +113,11 @@ def main(out, first, n):
     for index in range(int(first), int(first) + int(n)):
         r = np.random.RandomState(seed(REGION, index))
         for _ in range(8):
-            whole, marrow, depth, sources = of_bones(world, r) if r.rand() < .65 else of_tomogram(r)
+            whole, marrow, depth, keys = of_bones(world, r) if r.rand() < .65 else of_tomogram(r)
             if whole.mean() > .02: break
         path = name(REGION, index)
         cv2.imwrite(os.path.join(out, path), finish(shade(whole, marrow, depth, r), r), [cv2.IMWRITE_JPEG_QUALITY, 90])
-        rows.append('\t'.join([path, REGION, '-', str(seed(REGION, index)), '-'] + [' + '.join(SOURCES[s][k] for s in sources) for k in (0, 1)]))
+        rows.append(row(path, REGION, index, '-', '-', keys))
     with open(os.path.join(out, f'MANIFEST-sections-{first}.tsv'), 'w') as f:
         f.write(COLUMNS + '\n'.join(rows) + '\n')
 
