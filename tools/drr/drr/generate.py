@@ -40,9 +40,9 @@ def sources(world, scene):
     return sorted({'atlas' if scene['shape'] and bone[0] in scene['shape'] else world.raw[bone[0]][2] for bone in scene['bones']})
 
 
-def row(path, region, index, view, age, keys):
-    """a line of the list of images"""
-    return '\t'.join([path, region if region == 'NOT_A_RADIOGRAPH' else region.partition('_')[0], view, str(seed(region, index)), age] + [' + '.join(SOURCES[k][i] for k in keys) for i in (0, 1)])
+def row(path, region, number, view, age, keys):
+    """a line of the list of images, of which `number` is the seed"""
+    return '\t'.join([path, region, view, str(number), age] + [' + '.join(SOURCES[k][i] for k in keys) for i in (0, 1)])
 
 
 def init():
@@ -62,7 +62,7 @@ def work(job):
         image = cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
     path = name(region, index)
     cv2.imwrite(os.path.join(out, path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return row(path, region, index, scene['view'], 'child' if scene['child'] else 'adult', sources(W, scene))
+    return row(path, region.partition('_')[0], seed(region, index), scene['view'], 'child' if scene['child'] else 'adult', sources(W, scene))
 
 
 def main(out, first, *wanted):

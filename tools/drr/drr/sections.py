@@ -117,7 +117,7 @@ def main(out, first, n):
             if whole.mean() > .02: break
         path = name(REGION, index)
         cv2.imwrite(os.path.join(out, path), finish(shade(whole, marrow, depth, r), r), [cv2.IMWRITE_JPEG_QUALITY, 90])
-        rows.append(row(path, REGION, index, '-', '-', keys))
+        rows.append(row(path, REGION, seed(REGION, index), '-', '-', keys))
     with open(os.path.join(out, f'MANIFEST-sections-{first}.tsv'), 'w') as f:
         f.write(COLUMNS + '\n'.join(rows) + '\n')
 
