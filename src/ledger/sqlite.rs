@@ -8,6 +8,7 @@ use super::{
 };
 use crate::dataset::Overlay;
 use crate::verdict::Look;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
 use std::path::Path;
@@ -59,6 +60,9 @@ impl SqliteStore {
         let mut connection = Connection::open_with_flags(path, flags).map_err(|e| unusable(e.to_string()))?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // A plan is made once and holds for all values: else a statement is planned anew whenever one is bound that an index's
+        // condition or a histogram was asked about.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.execute_batch(
             "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; \
              PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048;",

@@ -62,7 +62,7 @@ pub fn augment(source: &Plane, strength: f32, rng: &mut StdRng) -> Plane {
 }
 
 /// Values to 0..=1.
-fn stretched(source: &Plane) -> Plane {
+pub(super) fn stretched(source: &Plane) -> Plane {
     let finite = source.data.iter().copied().filter(|v| v.is_finite());
     let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
@@ -240,7 +240,7 @@ fn metal(plane: &mut Plane, rng: &mut StdRng) {
 }
 
 /// The mean of the pixels up to `reach` away in both directions, `times` times over.
-fn blur(plane: &mut Plane, reach: usize, times: usize) {
+pub(super) fn blur(plane: &mut Plane, reach: usize, times: usize) {
     let (width, height) = (plane.width, plane.height);
     for _ in 0..times {
         // Sums from the start of each line, then of each column: the cost does not depend on the reach.

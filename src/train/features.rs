@@ -6,6 +6,7 @@
 
 use super::augment::{augment, generator};
 use super::recipe::Recipe;
+use super::style::restyled;
 use super::{Progress, TrainError};
 use crate::model::engine::Network;
 use crate::model::weights::BLOCKS;
@@ -14,6 +15,7 @@ use crate::preprocess::{InputContract, Plane, framed, network_input, view};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rand::RngExt;
+use rand::rngs::StdRng;
 use rayon::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -41,6 +43,8 @@ pub struct Frozen<'a> {
     pub recipe: &'a Recipe,
     /// What the network is given in training.
     pub input: InputContract,
+    /// Images whose style others take on, by source; none: none does.
+    pub styles: Vec<Vec<PathBuf>>,
 }
 
 /// The file of records.
@@ -79,6 +83,7 @@ impl Frozen<'_> {
         let recipe = self.recipe;
         let plane = read_plane(&job.file, &self.input)?;
         let mut rng = generator(recipe.seed, &job.name, job.copy);
+        let plane = self.restyled(plane, &mut rng)?;
         let plane = augment(&plane, recipe.augmentation, &mut rng);
         let square = match framed(&plane, &self.input) {
             Some(mut framed) => {
@@ -90,6 +95,17 @@ impl Frozen<'_> {
             None => network_input(&plane, &self.input),
         };
         Ok(view(&square, self.input.size, recipe.views, rng.random_range(0..recipe.views)))
+    }
+
+    /// The image in the style of another one, as often as the recipe says.
+    fn restyled(&self, plane: Plane, rng: &mut StdRng) -> Result<Plane, TrainError> {
+        // Nothing is drawn where there are no styles: recipes without them give what they always gave.
+        if self.styles.is_empty() || rng.random::<f32>() >= self.recipe.other_style {
+            return Ok(plane);
+        }
+        let source = &self.styles[rng.random_range(0..self.styles.len())];
+        let style = read_plane(&source[rng.random_range(0..source.len())], &self.input)?;
+        Ok(restyled(&plane, &style, rng))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod progress;
 pub mod recipe;
 mod samples;
 pub mod split;
+mod style;
 mod supply;
 mod targets;
 mod validation;
@@ -110,7 +111,8 @@ fn train(run: &Run) -> Result<Report, TrainError> {
     let digest = init::sha256(run.init)?.unwrap_or_else(|| "none".to_owned());
     let network = Network::headless(&initial.weights)?;
     let blocks = if run.device.is_cpu() { recipe.rates.first_block() } else { None };
-    let frozen = Frozen { network: &network, blocks, recipe, input: recipe.train_input() };
+    let styles = samples::styles(recipe, run.manifest);
+    let frozen = Frozen { network: &network, blocks, recipe, input: recipe.train_input(), styles };
     let members = members(run, &initial)?;
     std::fs::create_dir_all(run.out).map_err(|source| TrainError::Write { file: run.out.to_owned(), source })?;
     let kept = run.out.join(format!("features-{}", samples::features_hash(run, &digest, blocks.unwrap_or(0))));

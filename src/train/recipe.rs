@@ -64,6 +64,9 @@ pub struct Recipe {
     pub augmentation: f32,
     /// How often an image is shown with its polarity the other way round than the input contract makes it.
     pub other_polarity: f32,
+    /// How often an image is shown in the style of another one of the training set, drawn from a source that is drawn first: its tones, how
+    /// much detail of each size there is, and now and then its grain.
+    pub other_style: f32,
     /// Of the arithmetic; there is one.
     pub precision: Precision,
 }
@@ -201,6 +204,7 @@ impl Default for Recipe {
             source: BTreeMap::new(),
             augmentation: 1.0,
             other_polarity: 0.1,
+            other_style: 0.0,
             precision: Precision::F32,
         }
     }
@@ -250,6 +254,7 @@ impl Recipe {
         demand(self.most_positive_weight >= 1.0, "most_positive_weight is below 1")?;
         demand((0.0..=2.0).contains(&self.augmentation), "augmentation is not within 0 to 2")?;
         demand((0.0..=1.0).contains(&self.other_polarity), "other_polarity is not within 0 to 1")?;
+        demand((0.0..=1.0).contains(&self.other_style), "other_style is not within 0 to 1")?;
         demand(self.source.values().all(|s| s.weight >= 0.0), "a source's weight is below 0")?;
         self.noise.as_ref().map_or(Ok(()), Noise::check)?;
         self.experiment.as_ref().map_or(Ok(()), Experiment::check)?;

@@ -4,6 +4,8 @@ use super::features::Job;
 use super::manifest::{Entry, Manifest, Split, UNLABELLED};
 use super::recipe::Recipe;
 use super::{Run, TrainError};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// An augmented image that is trained on in each pass.
 pub(super) struct Sample {
@@ -28,6 +30,18 @@ pub(super) fn training(recipe: &Recipe, manifest: &Manifest) -> (Vec<Job>, Vec<S
     (jobs, all.iter().map(|&(_, entry, weight)| Sample { entry, weight }).collect())
 }
 
+/// The images whose style others take on: those to train on, by source.
+pub(super) fn styles(recipe: &Recipe, manifest: &Manifest) -> Vec<Vec<PathBuf>> {
+    if recipe.other_style == 0.0 {
+        return Vec::new();
+    }
+    let mut styles: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+    for entry in manifest.labelled(Split::Train).filter(|e| recipe.source(&e.source).copies > 0) {
+        styles.entry(&entry.source).or_default().push(manifest.path(entry));
+    }
+    styles.into_values().collect()
+}
+
 /// A copy of an image.
 pub(super) fn job(manifest: &Manifest, entry: &Entry, copy: usize) -> Job {
     Job { file: manifest.path(entry), name: entry.path.clone(), copy }
@@ -37,8 +51,9 @@ pub(super) fn job(manifest: &Manifest, entry: &Entry, copy: usize) -> Job {
 pub(super) fn features_hash(run: &Run, initial: &str, frozen: usize) -> String {
     let r = run.recipe;
     let copies: Vec<_> = r.source.iter().map(|(name, s)| (name, s.copies)).collect();
+    let style = if r.other_style > 0.0 { format!(" style {}", r.other_style) } else { String::new() };
     let all = format!(
-        "3 {initial} {} {frozen} {:?} {} {} {} {} {} {} {copies:?}",
+        "3 {initial} {} {frozen} {:?} {} {} {} {} {} {} {copies:?}{style}",
         images_hash(run.manifest),
         r.train_input(),
         r.views,

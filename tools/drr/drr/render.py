@@ -50,6 +50,15 @@ def on_film(v, f, H, W):
     return x.max() >= 0 and y.max() >= 0 and x.min() <= W and y.min() <= H
 
 
+def stool(r, H, W, px):
+    """air in a bowel full of stool, in metres: many small bubbles in a round or long patch"""
+    patch = np.zeros((H, W), np.float32)
+    size = np.array([U(r, .012, .035), U(r, .012, .06)]) * px
+    cv2.ellipse(patch, (int(r.uniform(.2, .8) * W), int(r.uniform(0, .6) * H)), (int(size[0]) + 1, int(size[1]) + 1), r.uniform(0, 180), 0, 360, 1., -1)
+    bubbles = sum(np.maximum(0, noise(r, H, W, max(1.2, U(r, .002, .007) * px)) - U(r, 0, .6)) for _ in range(2))
+    return G(patch, .003 * px) * bubbles * U(r, .006, .02)
+
+
 def project(w, sc, r, npx=320):
     if sc['framing'] == 'VOLUME':
         *layers, px = volume.layers(sc, r, npx)
@@ -71,7 +80,7 @@ def project(w, sc, r, npx=320):
         if sc['implant']: shadows[key] = shadows.get(key, 0) + bo
         if 'skull' in key or 'jaw' in key: trab += 0 * ibone
         else: trab += ibone
-    cort *= sc['bone'] * sc['size'] ** .3; trab *= sc['size'] ** .3
+    cort *= sc['bone'] * sc['size'] ** .3; trab *= sc['marrow'] * sc['size'] ** .3
     # soft tissue
     soft = np.zeros((H, W), np.float32); parts = []
     for p, rr in sc['tubes']:
@@ -107,6 +116,7 @@ def project(w, sc, r, npx=320):
             blob = np.zeros((H, W), np.float32); cv2.ellipse(blob, (int(x), int(y)), (int(s * r.uniform(.8, 2)) + 1, int(s) + 1), r.uniform(0, 180), 0, 360, 1., -1)
             blob = G(blob, .35 * s + .5) * (1 + .5 * noise(r, H, W, max(3, s * .5)))
             air += np.clip(blob, 0, 1.3) * r.uniform(.01, .04)
+        for _ in range(sc['stool']): air += stool(r, H, W, px)
         air = np.clip(air, 0, soft * .6)
     met = np.zeros((H, W), np.float32)
     if sc['implant']:

@@ -80,14 +80,14 @@ def leg_tubes(B, s, f):
 
 
 def build(w, region, r):
-    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, FOOT_TOES, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
-    FEMUR_WIDE, SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_FRACTURE, REGION_VOLUME), with the bones of the atlas if it ends
+    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, PELVIS_BOWEL, HIP_BOWEL, FOOT_TOES, ANKLE_LONG, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
+    FEMUR_WIDE, SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_FRACTURE, REGION_LEAN, REGION_VOLUME), with the bones of the atlas if it ends
     in _ATLAS; r: numpy RandomState"""
     region, *rest = region.split('_')
     framing = rest[0] if rest and rest[0] != 'ATLAS' else ''
     shape = w.atlas().shapes(r) if rest[-1:] == ['ATLAS'] else None
     child = r.rand() < (.45 if region in ('ELBOW', 'WRIST', 'HAND', 'FINGER') else .25)
-    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, lungs=None, lim=None)
+    fat = U(r, .85, 1.25); sc = dict(region=region, framing=framing, shape=shape, implant=framing in ('METAL', 'WIRES'), bone=1., marrow=1., child=child, tubes=[], halo=U(r, .005, .011), gas=0, stool=0, lungs=None, lim=None)
     J = lambda s: np.deg2rad(r.normal(0, s))
     view = 'AP'
     if region in ('PELVIS', 'HIP', 'FEMUR', 'KNEE', 'LOWERLEG', 'ANKLE', 'FOOT', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
@@ -109,6 +109,7 @@ def build(w, region, r):
         bones, B = w.leg_scene(q, child, want)
         fwd, left, up = np.eye(3)
         if framing == 'FRAIL': sc['bone'] = U(r, .3, .75)   # little is left of the cortex
+        if framing in ('BOWEL', 'LEAN'): sc['bone'] = U(r, .3, 1.1)
         if region in ('PELVIS', 'HIP', 'LSPINE', 'ABDOMEN', 'TSPINE', 'SACRUM'):
             H = .5 * (B['femur_r'] + B['femur_l'])
             top = H + up * .5
@@ -117,6 +118,11 @@ def build(w, region, r):
             sc['torso'] = (np.array(pts), np.array([.165, .175, .165, .15, .155, .165]) * fat, Dp / Wd)
             for s in 'rl': sc['tubes'] += leg_tubes(B, s, fat)
             sc['gas'] = 1
+            if framing == 'LEAN':   # air between the thighs, bones that one sees through, vertebrae as wide as the sacrum asks for
+                sc['torso'] = (np.array([H + up * z for z in (U(r, .01, .05), .08, .15, .35, .5)]), np.array([.13, .17, .16, .15, .16]) * fat, Dp / Wd)
+                sc['tubes'] = [(p, radius * U(r, .6, .9)) for p, radius in sc['tubes']]
+                sc.update(marrow=U(r, .1, .7), stool=r.randint(0, 10)); wide = U(r, 1.2, 1.7)
+                bones = [[key, R, t, wide if 'lumbar' in key else s] for key, R, t, s in bones]
         else: sc['tubes'] += leg_tubes(B, 'r', fat)
         hip, kn, an = B['femur_r'], B['tibia_r'], B['talus_r']
         sc['joints'] = dict(hip=hip, knee=kn, ankle=an)
@@ -132,9 +138,12 @@ def build(w, region, r):
             d = rot(up, turn) @ rot(left, tilt) @ (-fwd); sc.update(fov=U(r, .33, .46), aspect=U(r, .72, 1.05))
             if framing == 'WIDE': tgt = tgt + up * U(r, .0, .07); sc.update(fov=U(r, .4, .54), aspect=U(r, .8, 1.15)); sc['gas'] = 2
             if framing == 'FRAIL': tgt = tgt + up * U(r, -.02, .05); sc.update(fov=U(r, .3, .5), aspect=U(r, .7, 1.1)); sc['gas'] = 3
+            if framing == 'LEAN': tgt = tgt + up * U(r, -.05, .05); sc.update(fov=U(r, .3, .5), aspect=U(r, .75, 1.1), gas=r.randint(1, 4))
+            if framing == 'BOWEL': tgt = tgt + up * U(r, -.02, .06); sc.update(fov=U(r, .3, .54), aspect=U(r, .7, 1.1), gas=r.randint(1, 4), stool=r.randint(2, 12))
             if framing == 'CLOSE': tgt = tgt + up * U(r, .0, .03); sc.update(fov=U(r, .25, .36), aspect=U(r, .7, 1.0))
         elif region == 'HIP':
             tgt = hip + up * U(r, -.04, .02) + left * U(r, -.01, .03); d = rot(up, J(8)) @ rot(left, J(6)) @ (-fwd); sc.update(fov=U(r, .17, .27), aspect=U(r, .9, 1.3))
+            if framing == 'BOWEL': sc['stool'] = r.randint(1, 6)
         elif region == 'LSPINE':
             tgt = B['lumbar3'] + up * U(r, -.04, .06)
             turn = np.deg2rad(90 * r.choice([-1, 1]) + r.normal(0, 4)) if lat else J(5); view = 'LAT' if lat else 'AP'
@@ -182,7 +191,9 @@ def build(w, region, r):
                 tgt = kn + (hip - kn) * U(r, .4, .62); sc.update(fov=U(r, .34, .42), aspect=U(r, 1.8, 2.6), fovh=True)
                 if framing == 'WIDE': tgt = kn + (hip - kn) * U(r, .5, .9) + side * U(r, -.03, .03); sc.update(fov=U(r, .3, .45), aspect=U(r, 1., 1.8))
             elif region == 'LOWERLEG': tgt = an + (kn - an) * U(r, .42, .6); sc.update(fov=U(r, .33, .44), aspect=U(r, 1.8, 2.6), fovh=True)
-            elif region == 'ANKLE': tgt = an + ax * U(r, -.02, .07); sc.update(fov=U(r, .14, .28), aspect=U(r, 1.1, 1.8), fovh=True)
+            elif region == 'ANKLE':
+                tgt = an + ax * U(r, -.02, .07); sc.update(fov=U(r, .14, .28), aspect=U(r, 1.1, 1.8), fovh=True)
+                if framing == 'LONG': tgt = an + ax * U(r, .03, .1); sc.update(fov=U(r, .26, .4), aspect=U(r, 1.2, 2.2))
             elif region == 'FOOT':
                 c, t = B['calcn_r'], B['toes_r']; toe = norm(t - c)
                 v = r.rand(); nrm = norm(np.cross(toe, left)); nrm = nrm if nrm[2] > 0 else -nrm
