@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Renders the synthetic images that the shipped weights were trained on beside those of the base manifest, and writes the manifests.
-#   DRR_ROOT=BONES tools/drr/training-set.sh BASE.tsv OUT [more | most | atlas | tomograms]
+#   DRR_ROOT=BONES tools/drr/training-set.sh BASE.tsv OUT [more | most | atlas | tomograms | lean]
 # OUT gets `synthetic_extra/` and `MANIFEST.tsv`; the paths of BASE must hold relative to OUT too (link its folders there). Each further
 # stage adds to the one before: `more` gives `MANIFEST-more.tsv` with the images from index 5000 on, `most` also `MANIFEST-most.tsv` with
 # those from 6000 on, and `atlas` also `MANIFEST-every.tsv` with lower limbs of many shapes (from 7000 and 8000 on), and
 # `MANIFEST-atlas.tsv`, `MANIFEST-atlas2.tsv` and `MANIFEST-atlas3.tsv`, where these stand in for further images of the one skeleton, and
-# `tomograms` those of the runs 15 to 23 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from).
+# `tomograms` those of the runs 15 to 23 (docs/training.md), with a head and a trunk from tomograms at the end (README.md says where they come from),
+# and `lean` those of the runs from 24 on, with bowels full of stool and bones that one sees through.
 set -euo pipefail
 base=$(realpath "$1") out=$(realpath -m "$2")
 export DRR_ROOT=$(realpath "${DRR_ROOT:?names the folder of bones}")
 case ${3:-} in
-  "") stage=0 ;; more) stage=1 ;; most) stage=2 ;; atlas) stage=3 ;; tomograms) stage=4 ;;
-  *) echo "the third argument is more, most, atlas or tomograms" >&2; exit 1 ;;
+  "") stage=0 ;; more) stage=1 ;; most) stage=2 ;; atlas) stage=3 ;; tomograms) stage=4 ;; lean) stage=5 ;;
+  *) echo "the third argument is more, most, atlas, tomograms or lean" >&2; exit 1 ;;
 esac
 cd "$(dirname "$0")"
 tools=$PWD extra=$out/synthetic_extra
@@ -84,6 +85,31 @@ if ((stage >= 4)); then
   { grep -vE 'CLAVICLE_FRACTURE/clavicle_fracture_14(0[5-9]|[12])|ELBOW_FRACTURE/elbow_fracture_141' "$out/wide.tsv" |
       some '(PELVIS|HIP|SACRUM|LSPINE|ABDOMEN)_VOLUME|/SHOULDER|ANKLE_FRACTURE|FEMUR_WIDE|KNEE_LUX' 2 5
     grep -E '^synthetic_extra/(PELVIS|HIP)(_CLOSE|_WIDE|_METAL)?/' "$out/MANIFEST-most.tsv"; } >"$out/MANIFEST-run23.tsv"
-  rm "$out"/{wide,base}.tsv
 fi
+if ((stage >= 5)); then
+  python3 -m drr.generate "$extra" 17000 PELVIS_BOWEL_ATLAS=500 HIP_BOWEL_ATLAS=100 ANKLE_LONG_ATLAS=200 SHOULDER_WIDE=350 FEMUR_WIDE_ATLAS=200 KNEE_WIRES_ATLAS=150
+  python3 -m drr.generate "$extra" 18000 PELVIS_LEAN_ATLAS=900 HIP_LEAN_ATLAS=250 LSPINE_LEAN_ATLAS=100 ABDOMEN_LEAN_ATLAS=100 SACRUM_LEAN_ATLAS=100
+  python3 -m drr.generate "$extra" 19000 KNEE_LEAN_ATLAS=450 FEMUR_LEAN_ATLAS=120 LOWERLEG_LEAN_ATLAS=150 ANKLE_LEAN_ATLAS=300 FOOT_LEAN=250 SHOULDER_LEAN=300 \
+    CLAVICLE_LEAN=120 CHEST_LEAN=60 HUMERUS_LEAN=100 ELBOW_LEAN=150 WRIST_LEAN=150 HAND_LEAN=200 FINGER_LEAN=100 FOREARM_LEAN=100
+  python3 -m drr.generate "$extra" 20000 SHOULDER_HALF=400 PELVIS_LEAN_ATLAS=300 KNEE_LEAN_ATLAS=300
+  python3 -m drr.shown 19000 FEMUR_LEAN_ATLAS=120 | sed 's#^#synthetic_extra/#' >"$out/thighs-lean.txt"
+  # Of the rendered images all that match `$1`, of those that match `$2` every second one, of the others one in `$4`, from the `$3`th on.
+  most() {
+    awk -F'\t' -v all="$1" -v half="$2" -v start="$3" -v of="$4" \
+      'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || $1 ~ half && h++ % 2 == 0 || $1 !~ half && n++ % of == start'
+  }
+  spine='(PELVIS|HIP|LSPINE|ABDOMEN)_VOLUME|FEMUR_WIDE|/SHOULDER|_17[0-9][0-9][0-9].jpg'
+  add wide.tsv MANIFEST-17000.tsv >"$out/base.tsv"
+  some "SACRUM|CHEST|$spine" 1 3 <"$out/base.tsv" >"$out/MANIFEST-run24.tsv"
+  some "$spine" 2 3 <"$out/base.tsv" >"$out/MANIFEST-run25.tsv"
+  add base.tsv MANIFEST-18000.tsv >"$out/wide.tsv"
+  some '_18[0-9][0-9][0-9].jpg|/SHOULDER|PELVIS_VOLUME' 3 4 <"$out/wide.tsv" >"$out/MANIFEST-run26.tsv"
+  add wide.tsv MANIFEST-19000.tsv >"$out/base.tsv"
+  most '_19[0-9][0-9][0-9].jpg|KNEE_WIRES' '_18[0-9][0-9][0-9].jpg|/SHOULDER' 0 4 <"$out/base.tsv" >"$out/MANIFEST-run27.tsv"
+  add base.tsv MANIFEST-20000.tsv | grep -vFf "$out/thighs-lean.txt" >"$out/wide.tsv"
+  most '_20[0-9][0-9][0-9].jpg|SHOULDER_WIDE|PELVIS_LEAN' 'KNEE_WIRES|KNEE_LEAN|/SHOULDER' 2 4 <"$out/wide.tsv" >"$out/MANIFEST-run28.tsv"
+  grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg' "$out/wide.tsv" |
+    most 'KNEE_WIRES|KNEE_LEAN|SHOULDER_(WIDE|HALF)|PELVIS_LEAN' 'KNEE_FEMUR|/FEMUR' 1 5 >"$out/MANIFEST-run29.tsv"
+fi
+rm -f "$out"/{wide,base}.tsv
 sha256sum "$out"/MANIFEST*.tsv

@@ -80,7 +80,7 @@ def leg_tubes(B, s, f):
 
 
 def build(w, region, r):
-    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, PELVIS_BOWEL, HIP_BOWEL, FOOT_TOES, ANKLE_LONG, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE,
+    """random scene of a region, or of one of its framings (PELVIS_CLOSE, PELVIS_WIDE, PELVIS_BOWEL, HIP_BOWEL, FOOT_TOES, ANKLE_LONG, KNEE_LONG, KNEE_FEMUR, SHOULDER_WIDE, SHOULDER_HALF,
     FEMUR_WIDE, SKULL_JAW, KNEE_WIRES, KNEE_LUXATION, PELVIS_FRAIL, HIP_FRAIL, REGION_METAL, REGION_FRACTURE, REGION_LEAN, REGION_VOLUME), with the bones of the atlas if it ends
     in _ATLAS; r: numpy RandomState"""
     region, *rest = region.split('_')
@@ -123,7 +123,9 @@ def build(w, region, r):
                 sc['tubes'] = [(p, radius * U(r, .6, .9)) for p, radius in sc['tubes']]
                 sc.update(marrow=U(r, .1, .7), stool=r.randint(0, 10)); wide = U(r, 1.2, 1.7)
                 bones = [[key, R, t, wide if 'lumbar' in key else s] for key, R, t, s in bones]
-        else: sc['tubes'] += leg_tubes(B, 'r', fat)
+        else:
+            sc['tubes'] += leg_tubes(B, 'r', fat)
+            if framing == 'LEAN': sc['marrow'] = U(r, .1, .7)
         hip, kn, an = B['femur_r'], B['tibia_r'], B['talus_r']
         sc['joints'] = dict(hip=hip, knee=kn, ankle=an)
         if region in ('PELVIS', 'HIP'): sc['joints'].update(hip_l=B['femur_l'], knee_l=B['tibia_l'])
@@ -177,7 +179,7 @@ def build(w, region, r):
                 f = U(r, .12, .32)
                 if framing == 'LONG': f = U(r, .26, .42); tgt = tgt + ax * U(r, -.06, .1)
                 sc.update(fov=f, aspect=U(r, 1.0, 1.7) if f < .2 else U(r, 1.2, 1.9))
-                if framing == 'FEMUR': f = U(r, .34, .54); tgt = kn + ax * f * U(r, .12, .3) + side * U(r, -.012, .012); sc.update(fov=f, aspect=U(r, 1.3, 2.2))
+                if framing == 'FEMUR' or framing == 'LEAN' and r.rand() < .5: f = U(r, .34, .54); tgt = kn + ax * f * U(r, .12, .3) + side * U(r, -.012, .012); sc.update(fov=f, aspect=U(r, 1.3, 2.2))
                 if framing == 'LUXATION':   # the leg beside or behind the femur, on a film of the knee or of most of the thigh
                     f = U(r, .16, .5); tgt = kn + ax * f * U(r, 0, .3); sc.update(fov=f, aspect=U(r, 1.2, 2.1))
                     away = side * U(r, -.035, .035) + front * U(r, -.04, .04) + ax * U(r, -.005, .04); patella = side * U(r, -.03, .03) + away / 2
@@ -235,9 +237,10 @@ def build(w, region, r):
         want = None; thorax = False
         lat = r.rand() < .42
         elv = U(r, .02, .35)
+        if framing in ('LEAN', 'HALF'): sc.update(bone=U(r, .4, 1.1), marrow=U(r, .1, .7))
         if region in ('SHOULDER', 'CLAVICLE', 'CHEST', 'HUMERUS'):
             q.update(shoulder_elv=elv, shoulder_rot=U(r, -.9, 1.2), elv_angle=U(r, 0, 1.2), elbow_flexion=U(r, 0, .5)); thorax = region != 'HUMERUS' or r.rand() < .5
-            axl = region == 'SHOULDER' and framing != 'WIDE' and r.rand() < .1
+            axl = region == 'SHOULDER' and framing not in ('WIDE', 'HALF') and r.rand() < .1
             if axl: q['shoulder_elv'] = U(r, 1.0, 1.5); q['elv_angle'] = U(r, -.1, .5)
             want = ('clavicle', 'scapula', 'humerus', 'ulna', 'radius')
         elif region == 'ELBOW': q.update(elbow_flexion=U(r, 1.1, 1.8) if lat else U(r, 0, .45), pro_sup=U(r, -1.3, 1.4)); want = ('humerus', 'ulna', 'radius')
@@ -276,7 +279,7 @@ def build(w, region, r):
             f = U(r, .16, .33)
             tgt = sh + left * U(r, -.015, .05 + .12 * (f - .17)) + up * U(r, -.06, .03) * f / .25
             sc.update(fov=f, aspect=U(r, .75, 1.3))
-            if framing == 'WIDE':   # with half of the chest
+            if framing in ('WIDE', 'HALF'):   # with half of the chest
                 f = U(r, .28, .46); tgt = L(sh, tt, U(r, .15, .6)) + up * U(r, -.3, .02) * f; sc.update(fov=f, aspect=U(r, .7, 1.25))
         elif region == 'CLAVICLE':
             tgt = L(tt, sh, U(r, .4, .65)) + up * .02; d = rot(up, J(6)) @ rot(left, np.deg2rad(U(r, -20, 10))) @ (-fwd); sc.update(fov=U(r, .17, .26), aspect=U(r, .55, .9))
