@@ -98,10 +98,10 @@ if ((stage >= 5)); then
     awk -F'\t' -v all="$1" -v half="$2" -v start="$3" -v of="$4" \
       'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || $1 ~ half && h++ % 2 == 0 || $1 !~ half && n++ % of == start'
   }
-  spine='(PELVIS|HIP|LSPINE|ABDOMEN)_VOLUME|FEMUR_WIDE|/SHOULDER|_17[0-9][0-9][0-9].jpg'
+  kept='(PELVIS|HIP|LSPINE|ABDOMEN)_VOLUME|FEMUR_WIDE|/SHOULDER|_17[0-9][0-9][0-9].jpg'
   add wide.tsv MANIFEST-17000.tsv >"$out/base.tsv"
-  some "SACRUM|CHEST|$spine" 1 3 <"$out/base.tsv" >"$out/MANIFEST-run24.tsv"
-  some "$spine" 2 3 <"$out/base.tsv" >"$out/MANIFEST-run25.tsv"
+  some "SACRUM|CHEST|$kept" 1 3 <"$out/base.tsv" >"$out/MANIFEST-run24.tsv"
+  some "$kept" 2 3 <"$out/base.tsv" >"$out/MANIFEST-run25.tsv"
   add base.tsv MANIFEST-18000.tsv >"$out/wide.tsv"
   some '_18[0-9][0-9][0-9].jpg|/SHOULDER|PELVIS_VOLUME' 3 4 <"$out/wide.tsv" >"$out/MANIFEST-run26.tsv"
   add wide.tsv MANIFEST-19000.tsv >"$out/base.tsv"
@@ -110,6 +110,8 @@ if ((stage >= 5)); then
   most '_20[0-9][0-9][0-9].jpg|SHOULDER_WIDE|PELVIS_LEAN' 'KNEE_WIRES|KNEE_LEAN|/SHOULDER' 2 4 <"$out/wide.tsv" >"$out/MANIFEST-run28.tsv"
   grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg' "$out/wide.tsv" |
     most 'KNEE_WIRES|KNEE_LEAN|SHOULDER_(WIDE|HALF)|PELVIS_LEAN' 'KNEE_FEMUR|/FEMUR' 1 5 >"$out/MANIFEST-run29.tsv"
+  grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg|CLAVICLE_FRACTURE' "$out/wide.tsv" |
+    most 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|_18[0-9][0-9][0-9].jpg|PELVIS_(LEAN|VOLUME)' 'KNEE_FEMUR|/FEMUR|/SHOULDER' 1 8 >"$out/MANIFEST-run30.tsv"
 fi
 rm -f "$out"/{wide,base}.tsv
 sha256sum "$out"/MANIFEST*.tsv
