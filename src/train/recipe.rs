@@ -285,8 +285,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in ["views = 3", "keep = true\n[rates]\nstem = 1.0", "epochs = 0", "[rates]\nheads = 0.0", "what = 1"]
-        {
+        for text in [
+            "views = 3",
+            "keep = true\n[rates]\nstem = 1.0",
+            "epochs = 0",
+            "other_style = 1.1",
+            "[rates]\nheads = 0.0",
+            "what = 1",
+        ] {
             assert!(Recipe::parse(text).is_err(), "{text}");
         }
     }

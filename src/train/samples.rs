@@ -79,3 +79,41 @@ fn images_hash(manifest: &Manifest) -> String {
     let used: String = manifest.entries.iter().map(|e| format!("\n{} {}", e.row, e.split.name())).collect();
     crate::model::sha256(format!("{}{used}", manifest.sha256).as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let entry = |path: &str, region: &str, source: &str, split| Entry {
+            row: 2,
+            path: path.into(),
+            region: region.into(),
+            group: path.into(),
+            source: source.into(),
+            licence: "ours".into(),
+            split,
+        };
+        let entries = vec![
+            entry("a.png", "HAND", "real", Split::Train),
+            entry("b.png", "KNEE", "rendered", Split::Train),
+            entry("c.png", "FOOT", "rendered", Split::Train),
+            entry("d.png", "HAND", "elsewhere", Split::Validation),
+            entry("e.png", "HAND", "unused", Split::Train),
+            entry("f.png", UNLABELLED[0], "real", Split::Train),
+        ];
+        Manifest { file: "m".into(), root: "root".into(), sha256: "0".into(), entries }
+    }
+
+    #[test]
+    fn styles_are_those_of_images_that_are_trained_on_and_of_none_unless_asked_for() {
+        let with =
+            |share: f32| Recipe::parse(&format!("other_style = {share}\n[source.unused]\ncopies = 0\nweight = 1.0"));
+        assert!(styles(&with(0.0).unwrap(), &manifest()).is_empty());
+        let wanted = [vec!["root/a.png"], vec!["root/b.png", "root/c.png"]];
+        assert_eq!(
+            styles(&with(0.5).unwrap(), &manifest()),
+            wanted.map(|s| s.iter().map(PathBuf::from).collect::<Vec<_>>())
+        );
+    }
+}
