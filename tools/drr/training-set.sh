@@ -110,8 +110,9 @@ if ((stage >= 5)); then
   most '_20[0-9][0-9][0-9].jpg|SHOULDER_WIDE|PELVIS_LEAN' 'KNEE_WIRES|KNEE_LEAN|/SHOULDER' 2 4 <"$out/wide.tsv" >"$out/MANIFEST-run28.tsv"
   grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg' "$out/wide.tsv" |
     most 'KNEE_WIRES|KNEE_LEAN|SHOULDER_(WIDE|HALF)|PELVIS_LEAN' 'KNEE_FEMUR|/FEMUR' 1 5 >"$out/MANIFEST-run29.tsv"
-  grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg|CLAVICLE_FRACTURE' "$out/wide.tsv" |
-    most 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|_18[0-9][0-9][0-9].jpg|PELVIS_(LEAN|VOLUME)' 'KNEE_FEMUR|/FEMUR|/SHOULDER' 1 8 >"$out/MANIFEST-run30.tsv"
+  grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg|CLAVICLE_FRACTURE' "$out/wide.tsv" >"$out/base.tsv"
+  most 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|_18[0-9][0-9][0-9].jpg|PELVIS_(LEAN|VOLUME)' 'KNEE_FEMUR|/FEMUR|/SHOULDER' 1 8 <"$out/base.tsv" >"$out/MANIFEST-run30.tsv"
+  most 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|(PELVIS|HIP)_LEAN|/SACRUM' 'KNEE_FEMUR|/FEMUR|/SHOULDER|PELVIS_VOLUME' 3 9 <"$out/base.tsv" >"$out/MANIFEST-run31.tsv"
 fi
 rm -f "$out"/{wide,base}.tsv
 sha256sum "$out"/MANIFEST*.tsv
