@@ -112,9 +112,9 @@ mod tests {
     fn tones_and_detail_come_near_those_of_the_style_and_what_is_shown_stays() {
         let (smooth, grainy) = (disc(200, 0.3, 0.0), disc(150, 0.5, 0.2));
         let look = |plane: &Plane| {
-            let (bands, plane) = (bands(plane), plane);
-            let seen = bands.seen();
-            (strength(&bands.detail[0], &seen), tones(&plane.data, &seen))
+            let shown = bands(plane);
+            let seen = shown.seen();
+            (strength(&shown.detail[0], &seen), tones(&plane.data, &seen))
         };
         let (fine, wanted) = look(&grainy);
         let far = |tones: &[f32]| tones.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).sum::<f32>();
