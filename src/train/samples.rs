@@ -51,13 +51,13 @@ pub(super) fn job(manifest: &Manifest, entry: &Entry, copy: usize) -> Job {
 pub(super) fn features_hash(run: &Run, initial: &str, frozen: usize) -> String {
     let r = run.recipe;
     let copies: Vec<_> = r.source.iter().map(|(name, s)| (name, s.copies)).collect();
-    let style = if r.other_style > 0.0 { format!(" style {}", r.other_style) } else { String::new() };
     let all = format!(
-        "3 {initial} {} {frozen} {:?} {} {} {} {} {} {} {copies:?}{style}",
+        "4 {initial} {} {frozen} {:?} {} {} {} {} {} {} {} {copies:?}",
         images_hash(run.manifest),
         r.train_input(),
         r.views,
         r.other_polarity,
+        r.other_style,
         r.augmentation,
         r.seed,
         r.copies,

@@ -13,6 +13,8 @@ use rand::rngs::StdRng;
 const REACHES: [f32; 3] = [0.004, 0.015, 0.05];
 /// Detail becomes at most so many times stronger or weaker.
 const MOST: f32 = 4.0;
+/// Fewer pixels than these show next to nothing.
+const LEAST: usize = 100;
 /// Steps of the curve of tones.
 const TONES: usize = 16;
 
@@ -66,14 +68,17 @@ fn toned(value: f32, from: &[f32], to: &[f32]) -> f32 {
 /// shows next to nothing.
 pub fn restyled(content: &Plane, style: &Plane, rng: &mut StdRng) -> Plane {
     let (mut plane, style) = (stretched(content), stretched(style));
-    let (part, grain) = (rng.random_range(0.3..1.0f32), (rng.random_range(-1.0..1.0f32)).max(0.0));
-    let shift = (rng.random_range(0..style.width.max(1)), rng.random_range(0..style.height.max(1)));
-    let (mine, theirs) = (bands(&plane), bands(&style));
-    let (seen, model) = (mine.seen(), theirs.seen());
-    if seen.len().min(model.len()) < 100 {
+    if plane.data.len().min(style.data.len()) < LEAST {
         return plane;
     }
-    plane.data = mine.rest.clone();
+    let (part, grain) = (rng.random_range(0.3..1.0f32), (rng.random_range(-1.0..1.0f32)).max(0.0));
+    let shift = (rng.random_range(0..style.width), rng.random_range(0..style.height));
+    let (mine, theirs) = (bands(&plane), bands(&style));
+    let (seen, model) = (mine.seen(), theirs.seen());
+    if seen.len().min(model.len()) < LEAST {
+        return plane;
+    }
+    plane.data = mine.rest;
     for (own, other) in mine.detail.iter().zip(&theirs.detail) {
         let gain = strength(other, &model) / strength(own, &seen).max(1e-6);
         let gain = gain.clamp(1.0 / MOST, MOST).powf(part);
@@ -141,7 +146,8 @@ mod tests {
         assert_ne!(twice[0], twice[2]);
         let black = Plane { width: 50, height: 40, data: vec![0.0; 2000] };
         let tiny = Plane { width: 1, height: 1, data: vec![0.5] };
-        for (content, style) in [(&black, &a), (&a, &black), (&tiny, &a), (&a, &tiny)] {
+        let none = Plane { width: 0, height: 0, data: Vec::new() };
+        for (content, style) in [&black, &tiny, &none].into_iter().flat_map(|few| [(few, &a), (&a, few)]) {
             let got = restyled(content, style, &mut generator(1, "a", 0));
             assert_eq!(got.data, stretched(content).data);
         }

@@ -74,8 +74,11 @@ if ((stage >= 4)); then
   grep -vFf "$out/thighs-base.txt" "$out/MANIFEST-run19.tsv" >"$out/base.tsv"
   add base.tsv MANIFEST-12000.tsv MANIFEST-13000.tsv >"$out/MANIFEST-run20.tsv"
   add MANIFEST-run20.tsv MANIFEST-14000.tsv MANIFEST-sections-15000.tsv | grep -vFf "$out/thighs-broken.txt" >"$out/base.tsv"
-  # Of the rendered images that were learnt before, one in `$3`, from the `$2`th on, and all that match `$1`.
-  some() { awk -F'\t' -v all="$1" -v start="$2" -v of="$3" 'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || n++ % of == start'; }
+  # Of the rendered images that were learnt before, one in `$3`, from the `$2`th on, all that match `$1`, and of those that match `$4` every second one.
+  some() {
+    awk -F'\t' -v all="$1" -v start="$2" -v of="$3" -v half="${4:-^$}" \
+      'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || ($1 ~ half ? h++ % 2 == 0 : n++ % of == start)'
+  }
   new='_VOLUME|LUXATION|FRACTURE|_1[56][0-9][0-9][0-9].jpg'
   some "$new" 0 2 <"$out/base.tsv" >"$out/MANIFEST-run21.tsv"
   add base.tsv MANIFEST-16000.tsv >"$out/wide.tsv"
@@ -93,11 +96,6 @@ if ((stage >= 5)); then
     CLAVICLE_LEAN=120 CHEST_LEAN=60 HUMERUS_LEAN=100 ELBOW_LEAN=150 WRIST_LEAN=150 HAND_LEAN=200 FINGER_LEAN=100 FOREARM_LEAN=100
   python3 -m drr.generate "$extra" 20000 SHOULDER_HALF=400 PELVIS_LEAN_ATLAS=300 KNEE_LEAN_ATLAS=300
   python3 -m drr.shown 19000 FEMUR_LEAN_ATLAS=120 | sed 's#^#synthetic_extra/#' >"$out/thighs-lean.txt"
-  # Of the rendered images all that match `$1`, of those that match `$2` every second one, of the others one in `$4`, from the `$3`th on.
-  most() {
-    awk -F'\t' -v all="$1" -v half="$2" -v start="$3" -v of="$4" \
-      'NR == 1 || $4 !~ /^synthetic/ || $1 ~ all || $1 ~ half && h++ % 2 == 0 || $1 !~ half && n++ % of == start'
-  }
   kept='(PELVIS|HIP|LSPINE|ABDOMEN)_VOLUME|FEMUR_WIDE|/SHOULDER|_17[0-9][0-9][0-9].jpg'
   add wide.tsv MANIFEST-17000.tsv >"$out/base.tsv"
   some "SACRUM|CHEST|$kept" 1 3 <"$out/base.tsv" >"$out/MANIFEST-run24.tsv"
@@ -105,14 +103,14 @@ if ((stage >= 5)); then
   add base.tsv MANIFEST-18000.tsv >"$out/wide.tsv"
   some '_18[0-9][0-9][0-9].jpg|/SHOULDER|PELVIS_VOLUME' 3 4 <"$out/wide.tsv" >"$out/MANIFEST-run26.tsv"
   add wide.tsv MANIFEST-19000.tsv >"$out/base.tsv"
-  most '_19[0-9][0-9][0-9].jpg|KNEE_WIRES' '_18[0-9][0-9][0-9].jpg|/SHOULDER' 0 4 <"$out/base.tsv" >"$out/MANIFEST-run27.tsv"
+  some '_19[0-9][0-9][0-9].jpg|KNEE_WIRES' 0 4 '_18[0-9][0-9][0-9].jpg|/SHOULDER' <"$out/base.tsv" >"$out/MANIFEST-run27.tsv"
   add base.tsv MANIFEST-20000.tsv | grep -vFf "$out/thighs-lean.txt" >"$out/wide.tsv"
-  most '_20[0-9][0-9][0-9].jpg|SHOULDER_WIDE|PELVIS_LEAN' 'KNEE_WIRES|KNEE_LEAN|/SHOULDER' 2 4 <"$out/wide.tsv" >"$out/MANIFEST-run28.tsv"
+  some '_20[0-9][0-9][0-9].jpg|SHOULDER_WIDE|PELVIS_LEAN' 2 4 'KNEE_WIRES|KNEE_LEAN|/SHOULDER' <"$out/wide.tsv" >"$out/MANIFEST-run28.tsv"
   grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg' "$out/wide.tsv" |
-    most 'KNEE_WIRES|KNEE_LEAN|SHOULDER_(WIDE|HALF)|PELVIS_LEAN' 'KNEE_FEMUR|/FEMUR' 1 5 >"$out/MANIFEST-run29.tsv"
+    some 'KNEE_WIRES|KNEE_LEAN|SHOULDER_(WIDE|HALF)|PELVIS_LEAN' 1 5 'KNEE_FEMUR|/FEMUR' >"$out/MANIFEST-run29.tsv"
   grep -vE '/FEMUR[^/]*/[^/]*[1-9].jpg|CLAVICLE_FRACTURE' "$out/wide.tsv" >"$out/base.tsv"
-  most 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|_18[0-9][0-9][0-9].jpg|PELVIS_(LEAN|VOLUME)' 'KNEE_FEMUR|/FEMUR|/SHOULDER' 1 8 <"$out/base.tsv" >"$out/MANIFEST-run30.tsv"
-  most 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|(PELVIS|HIP)_LEAN|/SACRUM' 'KNEE_FEMUR|/FEMUR|/SHOULDER|PELVIS_VOLUME' 3 9 <"$out/base.tsv" >"$out/MANIFEST-run31.tsv"
+  some 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|_18[0-9][0-9][0-9].jpg|PELVIS_(LEAN|VOLUME)' 1 8 'KNEE_FEMUR|/FEMUR|/SHOULDER' <"$out/base.tsv" >"$out/MANIFEST-run30.tsv"
+  some 'KNEE_(WIRES|LEAN)|SHOULDER_(WIDE|HALF)|(PELVIS|HIP)_LEAN|/SACRUM' 3 9 'KNEE_FEMUR|/FEMUR|/SHOULDER|PELVIS_VOLUME' <"$out/base.tsv" >"$out/MANIFEST-run31.tsv"
 fi
 rm -f "$out"/{wide,base}.tsv
 sha256sum "$out"/MANIFEST*.tsv

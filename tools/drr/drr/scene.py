@@ -70,6 +70,8 @@ class World:
 
 LEGS = ('femur', 'tibia', 'fibula', 'patella', 'talus', 'foot', 'bofoot')
 
+LITTLE = .1, .7           # of the marrow, in bones that one sees through
+
 
 def leg_tubes(B, s, f):
     h, k, a, c, t = (B[f'{n}_{s}'] for n in ('femur', 'tibia', 'talus', 'calcn', 'toes'))
@@ -121,11 +123,11 @@ def build(w, region, r):
             if framing == 'LEAN':   # air between the thighs, bones that one sees through, vertebrae as wide as the sacrum asks for
                 sc['torso'] = (np.array([H + up * z for z in (U(r, .01, .05), .08, .15, .35, .5)]), np.array([.13, .17, .16, .15, .16]) * fat, Dp / Wd)
                 sc['tubes'] = [(p, radius * U(r, .6, .9)) for p, radius in sc['tubes']]
-                sc.update(marrow=U(r, .1, .7), stool=r.randint(0, 10)); wide = U(r, 1.2, 1.7)
+                sc.update(marrow=U(r, *LITTLE), stool=r.randint(0, 10)); wide = U(r, 1.2, 1.7)
                 bones = [[key, R, t, wide if 'lumbar' in key else s] for key, R, t, s in bones]
         else:
             sc['tubes'] += leg_tubes(B, 'r', fat)
-            if framing == 'LEAN': sc['marrow'] = U(r, .1, .7)
+            if framing == 'LEAN': sc['marrow'] = U(r, *LITTLE)
         hip, kn, an = B['femur_r'], B['tibia_r'], B['talus_r']
         sc['joints'] = dict(hip=hip, knee=kn, ankle=an)
         if region in ('PELVIS', 'HIP'): sc['joints'].update(hip_l=B['femur_l'], knee_l=B['tibia_l'])
@@ -237,10 +239,11 @@ def build(w, region, r):
         want = None; thorax = False
         lat = r.rand() < .42
         elv = U(r, .02, .35)
-        if framing in ('LEAN', 'HALF'): sc.update(bone=U(r, .4, 1.1), marrow=U(r, .1, .7))
+        beside_chest = framing in ('WIDE', 'HALF')
+        if framing in ('LEAN', 'HALF'): sc.update(bone=U(r, .4, 1.1), marrow=U(r, *LITTLE))
         if region in ('SHOULDER', 'CLAVICLE', 'CHEST', 'HUMERUS'):
             q.update(shoulder_elv=elv, shoulder_rot=U(r, -.9, 1.2), elv_angle=U(r, 0, 1.2), elbow_flexion=U(r, 0, .5)); thorax = region != 'HUMERUS' or r.rand() < .5
-            axl = region == 'SHOULDER' and framing not in ('WIDE', 'HALF') and r.rand() < .1
+            axl = region == 'SHOULDER' and not beside_chest and r.rand() < .1
             if axl: q['shoulder_elv'] = U(r, 1.0, 1.5); q['elv_angle'] = U(r, -.1, .5)
             want = ('clavicle', 'scapula', 'humerus', 'ulna', 'radius')
         elif region == 'ELBOW': q.update(elbow_flexion=U(r, 1.1, 1.8) if lat else U(r, 0, .45), pro_sup=U(r, -1.3, 1.4)); want = ('humerus', 'ulna', 'radius')
@@ -279,7 +282,7 @@ def build(w, region, r):
             f = U(r, .16, .33)
             tgt = sh + left * U(r, -.015, .05 + .12 * (f - .17)) + up * U(r, -.06, .03) * f / .25
             sc.update(fov=f, aspect=U(r, .75, 1.3))
-            if framing in ('WIDE', 'HALF'):   # with half of the chest
+            if beside_chest:   # with half of it
                 f = U(r, .28, .46); tgt = L(sh, tt, U(r, .15, .6)) + up * U(r, -.3, .02) * f; sc.update(fov=f, aspect=U(r, .7, 1.25))
         elif region == 'CLAVICLE':
             tgt = L(tt, sh, U(r, .4, .65)) + up * .02; d = rot(up, J(6)) @ rot(left, np.deg2rad(U(r, -20, 10))) @ (-fwd); sc.update(fov=U(r, .17, .26), aspect=U(r, .55, .9))
