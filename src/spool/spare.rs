@@ -22,9 +22,16 @@ pub(super) struct Spare {
 /// Those that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
-    ready: Arc<Mutex<Vec<Spare>>>,
+    shelf: Arc<Mutex<Shelf>>,
     /// Makes the next handful.
     maker: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    ready: Vec<Spare>,
+    /// Names of those that are being made: some are there already, and in use by nobody.
+    making: Vec<String>,
 }
 
 impl Spares {
@@ -32,7 +39,7 @@ impl Spares {
     pub fn take(&self, root: &Root, min_free: u64) -> Result<Spare, SpoolError> {
         loop {
             let (spare, left) = {
-                let mut ready = lock(&self.ready);
+                let ready = &mut lock(&self.shelf).ready;
                 (ready.pop(), ready.len())
             };
             if let Some(spare) = spare {
@@ -41,8 +48,7 @@ impl Spares {
                 }
                 return Ok(spare);
             }
-            let made = make(root, min_free)?;
-            lock(&self.ready).extend(made);
+            make(&self.shelf, root, min_free)?;
         }
     }
 
@@ -52,18 +58,17 @@ impl Spares {
         if maker.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
-        let (ready, root) = (self.ready.clone(), root.clone());
+        let (shelf, root) = (self.shelf.clone(), root.clone());
         let make = move || {
-            if let Ok(made) = make(&root, min_free) {
-                lock(&ready).extend(made);
-            }
+            let _ = make(&shelf, &root, min_free);
         };
         *maker = std::thread::Builder::new().name("spares".into()).spawn(make).ok();
     }
 
     /// Whether a file is one of them.
     pub fn has(&self, name: &str) -> bool {
-        lock(&self.ready).iter().any(|spare| spare.name == name)
+        let shelf = lock(&self.shelf);
+        shelf.making.iter().chain(shelf.ready.iter().map(|spare| &spare.name)).any(|spare| spare == name)
     }
 
     /// Removes them, once none are being made. What stays is swept at the next start.
@@ -73,7 +78,7 @@ impl Spares {
         {
             tracing::warn!("the thread that makes files ahead panicked");
         }
-        for spare in lock(&self.ready).drain(..) {
+        for spare in lock(&self.shelf).ready.drain(..) {
             remove(root, &spare);
         }
     }
@@ -83,23 +88,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A handful, all of it or nothing.
-fn make(root: &Root, min_free: u64) -> Result<Vec<Spare>, SpoolError> {
+/// Lays a handful on the shelf, all of it or nothing. Their names stand there before the first file does.
+fn make(shelf: &Mutex<Shelf>, root: &Root, min_free: u64) -> Result<(), SpoolError> {
+    let (folder, names) = name::handful(HANDFUL);
+    lock(shelf).making.extend_from_slice(&names);
     let mut made = Vec::with_capacity(HANDFUL);
-    match fill(root, min_free, &mut made) {
-        Ok(()) => Ok(made),
-        Err(error) => {
-            made.iter().for_each(|spare| remove(root, spare));
-            Err(error)
-        }
+    let filled = fill(root, min_free, &folder, &names, &mut made);
+    if filled.is_err() {
+        made.drain(..).for_each(|spare| remove(root, &spare));
     }
+    let mut shelf = lock(shelf);
+    shelf.making.retain(|name| !names.contains(name));
+    shelf.ready.append(&mut made);
+    filled
 }
 
-fn fill(root: &Root, min_free: u64, made: &mut Vec<Spare>) -> Result<(), SpoolError> {
-    let (folder, names) = name::handful(HANDFUL);
+fn fill(root: &Root, min_free: u64, folder: &str, names: &[String], made: &mut Vec<Spare>) -> Result<(), SpoolError> {
     for name in names {
-        let file = File::create_new(root.path(&name)?).map_err(|e| root.refused(min_free, "create", e))?;
-        made.push(Spare { name, file });
+        let file = File::create_new(root.path(name)?).map_err(|e| root.refused(min_free, "create", e))?;
+        made.push(Spare { name: name.clone(), file });
     }
     sync_dir(&root.join(folder))
 }
@@ -115,8 +122,9 @@ fn remove(root: &Root, spare: &Spare) {
 mod tests {
     use super::*;
 
-    fn files(folder: &std::path::Path) -> usize {
-        fs::read_dir(folder).unwrap().map(|bucket| fs::read_dir(bucket.unwrap().path()).unwrap().count()).sum()
+    fn files(folder: &std::path::Path) -> impl Iterator<Item = String> {
+        let files = fs::read_dir(folder).unwrap().flat_map(|bucket| fs::read_dir(bucket.unwrap().path()).unwrap());
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
     }
 
     #[test]
@@ -126,13 +134,26 @@ mod tests {
         let (root, spares) = (Root::new(folder.path().to_owned()), Spares::default());
         let mut taken: Vec<Spare> = (0..=HANDFUL - FEW).map(|_| spares.take(&root, 0).unwrap()).collect();
         lock(&spares.maker).take().expect("a thread makes more").join().unwrap();
-        assert_eq!(lock(&spares.ready).len(), FEW - 1 + HANDFUL);
+        assert_eq!(lock(&spares.shelf).ready.len(), FEW - 1 + HANDFUL);
         // To its end while the next thread is at work.
         taken.extend((0..HANDFUL).map(|_| spares.take(&root, 0).unwrap()));
         assert!(taken.iter().all(|spare| !spares.has(&spare.name)));
         spares.clear(&root);
-        assert_eq!(files(folder.path()), taken.len(), "those in use alone");
+        assert_eq!(files(folder.path()).count(), taken.len(), "those in use alone");
         let names: std::collections::HashSet<_> = taken.iter().map(|spare| &spare.name).collect();
         assert_eq!(names.len(), taken.len());
+    }
+
+    #[test]
+    fn files_in_the_making_are_in_use_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        (0..=255).for_each(|n| fs::create_dir(folder.path().join(format!("{n:02x}"))).unwrap());
+        let (root, spares) = (Root::new(folder.path().to_owned()), Spares::default());
+        for taken in 1..=10 * HANDFUL {
+            spares.take(&root, 0).unwrap();
+            // The next handful is at any stage now.
+            assert_eq!(files(folder.path()).filter(|name| !spares.has(name)).count(), taken);
+        }
+        spares.clear(&root);
     }
 }
