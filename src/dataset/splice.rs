@@ -57,45 +57,6 @@ impl<R: Read + Seek> Splice<R> {
     }
 }
 
-/// A stretch of a data set as it leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// Bytes of the file.
-    File {
-        /// From its start.
-        offset: u64,
-        /// How many.
-        len: u64,
-    },
-    /// Bytes of an edit.
-    Insert(Vec<u8>),
-}
-
-/// The data set of `dataset_len` bytes at `dataset_offset` with an overlay's edits applied, as stretches that lie where they are:
-/// what [`Splice`] reads, for who need not read it. Not for deflated data sets.
-///
-/// # Errors
-/// `InvalidInput` when the edits overlap, are out of order or lie beyond the data set.
-pub fn spans(dataset_offset: u64, dataset_len: u64, overlay: &Overlay) -> io::Result<Vec<Span>> {
-    check(&overlay.edits, dataset_len)?;
-    let mut spans = Vec::with_capacity(2 * overlay.edits.len() + 1);
-    let mut at = 0;
-    let mut upto = |spans: &mut Vec<Span>, end: u64, next: u64| {
-        if end > at {
-            spans.push(Span::File { offset: dataset_offset + at, len: end - at });
-        }
-        at = next;
-    };
-    for edit in &overlay.edits {
-        upto(&mut spans, edit.offset, edit.offset + edit.remove);
-        if !edit.insert.is_empty() {
-            spans.push(Span::Insert(edit.insert.clone()));
-        }
-    }
-    upto(&mut spans, dataset_len, dataset_len);
-    Ok(spans)
-}
-
 /// A whole DICOM file with the overlay applied: preamble and file meta group as they are, then the data set.
 ///
 /// # Errors
@@ -300,12 +261,6 @@ mod tests {
         assert_eq!(s.len(), Some(12));
         assert_eq!(text(s), "a23bcd45678z");
         assert_eq!(text(whole_file(file.clone(), 4, 10, LE, &o).unwrap()), "HEADa23bcd45678z");
-        let file_span = |offset, len| Span::File { offset, len };
-        let insert = |s: &str| Span::Insert(s.into());
-        let wanted = [insert("a"), file_span(6, 2), insert("bcd"), file_span(8, 5), insert("z")];
-        assert_eq!(spans(4, 10, &o).unwrap(), wanted);
-        assert_eq!(spans(4, 10, &Overlay::default()).unwrap(), [file_span(4, 10)]);
-        assert_eq!(spans(4, 0, &Overlay::default()).unwrap(), []);
         assert_eq!(text(Splice::new(file, 4, 10, LE, &Overlay::default()).unwrap()), "0123456789");
     }
 
@@ -314,7 +269,6 @@ mod tests {
         let file = Cursor::new(b"0123456789");
         for bad in [&[(5, 0, ""), (4, 0, "")][..], &[(2, 4, ""), (5, 0, "")], &[(8, 4, "")], &[(u64::MAX, 2, "")]] {
             assert!(Splice::new(file.clone(), 0, 10, LE, &overlay(bad)).is_err());
-            assert!(spans(0, 10, &overlay(bad)).is_err());
         }
         for o in [overlay(&[]), overlay(&[(3, 17, "")]), overlay(&[(15, 0, "x")])] {
             let mut s = Splice::new(file.clone(), 0, 20, LE, &o).unwrap();

@@ -1,14 +1,12 @@
-//! A data set's bytes → P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E), in constant memory: read ([`data_set`]), or left where
-//! they lie ([`Pdus`]). No socket.
+//! A data set's bytes → P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E), in constant memory. No socket.
 
-use crate::dataset::splice::Span;
-use std::collections::VecDeque;
 use std::io::{self, Read};
 
 /// PDU header, PDV length, context and control header: what stands before each fragment.
 const BEFORE: usize = 12;
 
-/// About how many bytes are read, and written, at once.
+/// About how many bytes are read, and written, at once. Many archives take PDUs of 16 KiB at the most: two calls of the system for
+/// each of these cost more than the copy that `sendfile` saves.
 const CHUNK: usize = 256 * 1024;
 
 /// Message control header (PS3.8 Annex E.2).
@@ -38,13 +36,10 @@ impl Chunk {
         &self.buffer[..self.length]
     }
 
-    /// The buffer, to be used again.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.buffer
-    }
-
-    fn end(&mut self, at: usize) {
-        self.buffer[at + BEFORE - 1] |= LAST;
+    /// The data set ends with it.
+    fn end(&mut self) {
+        let last = self.parts().0.len();
+        self.buffer[last + BEFORE - 1] |= LAST;
         self.last = true;
     }
 }
@@ -72,130 +67,77 @@ pub fn command(command: &[u8], context: u8, fragment: usize) -> Vec<u8> {
     pdus
 }
 
-/// Reads `data` to its end and hands it to `ship` as PDUs, a chunk at a time; the last chunk alone has [`Chunk::last`] set.
-/// `ship` may return a buffer to be used again. Returns the number of bytes of the data set.
-///
-/// # Errors
-/// What reading gave; `UnexpectedEof` when there is not one byte; `BrokenPipe` when `ship` returns `None`.
-pub fn data_set(
-    data: &mut impl Read,
+/// A data set that is read and made into PDUs, a chunk at a time.
+#[derive(Debug)]
+pub struct Chunks<R> {
+    data: R,
     context: u8,
     fragment: usize,
-    mut ship: impl FnMut(Chunk) -> Option<Vec<u8>>,
-) -> io::Result<u64> {
-    let pdu = fragment + BEFORE;
-    let size = pdu * (CHUNK / pdu).max(1);
-    let mut total = 0u64;
-    // full, and held back until it is known whether anything follows
-    let mut held: Option<Chunk> = None;
-    let mut spare = Vec::new();
-    loop {
-        let mut buffer = std::mem::take(&mut spare);
-        buffer.resize(size, 0);
-        let mut chunk = Chunk { buffer, length: 0, pdu, last: false };
-        while chunk.length < size {
-            let at = chunk.length;
-            let read = fill(data, &mut chunk.buffer[at + BEFORE..at + pdu])?;
-            total += read as u64;
-            if read > 0 {
-                header(&mut chunk.buffer[at..], context, 0, read);
-                chunk.length = at + BEFORE + read;
-            }
-            if read < fragment {
-                if chunk.length > 0 {
-                    let last = (chunk.length - 1) / pdu * pdu;
-                    chunk.end(last);
-                } else if let Some(held) = held.as_mut() {
-                    held.end(size - pdu);
-                } else {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the data set is empty"));
-                }
-                let rest = [held, (chunk.length > 0).then_some(chunk)];
-                for chunk in rest.into_iter().flatten() {
-                    ship(chunk).ok_or(io::ErrorKind::BrokenPipe)?;
-                }
-                return Ok(total);
-            }
-        }
-        if let Some(full) = held.replace(chunk) {
-            spare = ship(full).ok_or(io::ErrorKind::BrokenPipe)?;
-        }
-    }
+    /// Read already, to know whether anything follows the chunk before it.
+    ahead: Option<Chunk>,
+    /// To be used again.
+    spare: Vec<u8>,
+    total: u64,
 }
 
-/// A data set in stretches as PDUs, one after the other.
-#[derive(Debug)]
-pub struct Pdus {
-    spans: VecDeque<Span>,
-    left: u64,
-    context: u8,
-    fragment: u64,
-}
-
-impl Pdus {
+impl<R: Read> Chunks<R> {
     /// `fragment` is the most bytes that one PDV may hold.
-    pub fn new(spans: Vec<Span>, context: u8, fragment: usize) -> Pdus {
-        let left = spans.iter().map(length).sum();
-        Pdus { spans: spans.into(), left, context, fragment: fragment.max(1) as u64 }
+    pub fn new(data: R, context: u8, fragment: usize) -> Chunks<R> {
+        Chunks { data, context, fragment: fragment.max(1), ahead: None, spare: Vec::new(), total: 0 }
     }
 
-    /// Bytes of the data set that are still to come.
-    pub fn left(&self) -> u64 {
-        self.left
+    /// Bytes of the data set that were read: all of them, once the last chunk has come.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
-    /// The next PDU is the message's last.
-    pub fn at_last(&self) -> bool {
-        self.left <= self.fragment
-    }
-}
-
-impl Iterator for Pdus {
-    type Item = Vec<Span>;
-
-    fn next(&mut self) -> Option<Vec<Span>> {
-        if self.left == 0 {
-            return None;
+    /// The next chunk. The last one alone has [`Chunk::last`] set: behind it there is none.
+    ///
+    /// # Errors
+    /// What reading gave; `UnexpectedEof` when there is not one byte.
+    pub fn next_chunk(&mut self) -> io::Result<Chunk> {
+        let mut chunk = match self.ahead.take() {
+            Some(chunk) => chunk,
+            None => self.read()?,
+        };
+        if chunk.length == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the data set is empty"));
         }
-        let mut room = self.left.min(self.fragment);
-        let mut head = vec![0; BEFORE];
-        let control = if self.at_last() { LAST } else { 0 };
-        header(&mut head, self.context, control, room as usize); // no more than a fragment
-        self.left -= room;
-        let mut pdu = vec![Span::Insert(head)];
-        while room > 0 {
-            let mut span = self.spans.pop_front()?;
-            if length(&span) > room {
-                let (now, later) = split(span, room);
-                span = now;
-                self.spans.push_front(later);
-            }
-            room -= length(&span);
-            match (pdu.last_mut(), span) {
-                (Some(Span::Insert(before)), Span::Insert(more)) => before.extend(more),
-                (_, span) => pdu.push(span),
+        if chunk.length == chunk.buffer.len() {
+            let following = self.read()?;
+            if following.length > 0 {
+                self.ahead = Some(following);
+                return Ok(chunk);
             }
         }
-        Some(pdu)
+        chunk.end();
+        Ok(chunk)
     }
-}
 
-fn length(span: &Span) -> u64 {
-    match span {
-        Span::File { len, .. } => *len,
-        Span::Insert(bytes) => bytes.len() as u64,
+    /// A chunk that has gone out.
+    pub fn give_back(&mut self, chunk: Chunk) {
+        self.spare = chunk.buffer;
     }
-}
 
-fn split(span: Span, at: u64) -> (Span, Span) {
-    match span {
-        Span::File { offset, len } => {
-            (Span::File { offset, len: at }, Span::File { offset: offset + at, len: len - at })
+    /// A chunk that is full, or all that is left.
+    fn read(&mut self) -> io::Result<Chunk> {
+        let pdu = self.fragment + BEFORE;
+        let size = pdu * (CHUNK / pdu).max(1);
+        let mut buffer = std::mem::take(&mut self.spare);
+        buffer.resize(size, 0);
+        let mut length = 0;
+        for pdu in buffer.chunks_exact_mut(pdu) {
+            let read = fill(&mut self.data, &mut pdu[BEFORE..])?;
+            if read > 0 {
+                header(pdu, self.context, 0, read);
+                length += BEFORE + read;
+                self.total += read as u64;
+            }
+            if read < self.fragment {
+                break;
+            }
         }
-        Span::Insert(mut bytes) => {
-            let later = bytes.split_off(at as usize); // less than its length
-            (Span::Insert(bytes), Span::Insert(later))
-        }
+        Ok(Chunk { buffer, length, pdu, last: false })
     }
 }
 
@@ -259,59 +201,21 @@ mod tests {
                 if size == 0 { continue; }
                 let data: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
                 let mut wire = Vec::new();
-                let mut lasts = 0;
-                let total = data_set(&mut Slow(&data, step), 7, fragment, |chunk| {
+                let mut chunks = Chunks::new(Slow(&data, step), 7, fragment);
+                loop {
+                    let chunk = chunks.next_chunk().unwrap();
                     let (first, last) = chunk.parts();
                     assert!(!last.is_empty());
                     assert_eq!([first, last].concat(), chunk.bytes());
                     wire.extend_from_slice(chunk.bytes());
-                    lasts += usize::from(chunk.last);
-                    Some(chunk.into_buffer())
-                }).unwrap();
-                prop_assert_eq!(total, size as u64);
-                prop_assert_eq!(lasts, 1);
+                    if chunk.last {
+                        break;
+                    }
+                    chunks.give_back(chunk);
+                }
+                prop_assert_eq!(chunks.total(), size as u64);
                 prop_assert!(reassemble(&wire, PDataValueType::Data, fragment + 6) == data);
             }
-        }
-
-        #[test]
-        fn what_is_left_where_it_lies_makes_the_same_pdus(
-            cuts in proptest::collection::vec((1usize..40_000, any::<bool>()), 1..8),
-            fragment in prop_oneof![Just(16_378usize), Just(131_066), 10usize..4_000],
-        ) {
-            let fragment = fragment & !1;
-            let file: Vec<u8> = (0..400_000).map(|i| (i * 31 % 251) as u8).collect();
-            let mut spans = Vec::new();
-            let mut data = Vec::new();
-            for (n, (len, inserted)) in cuts.into_iter().enumerate() {
-                if inserted {
-                    spans.push(Span::Insert(vec![n as u8; len]));
-                    data.extend(vec![n as u8; len]);
-                } else {
-                    spans.push(Span::File { offset: n as u64 * 40_000, len: len as u64 });
-                    data.extend_from_slice(&file[n * 40_000..][..len]);
-                }
-            }
-            let mut read = Vec::new();
-            data_set(&mut &data[..], 7, fragment, |chunk| {
-                read.extend_from_slice(chunk.bytes());
-                Some(chunk.into_buffer())
-            }).unwrap();
-            let mut pdus = Pdus::new(spans, 7, fragment);
-            prop_assert_eq!(pdus.left(), data.len() as u64);
-            let mut wire = Vec::new();
-            loop {
-                let last = pdus.at_last();
-                let Some(pdu) = pdus.next() else { break };
-                prop_assert_eq!(last, pdus.left() == 0);
-                for span in pdu {
-                    match span {
-                        Span::File { offset, len } => wire.extend_from_slice(&file[offset as usize..][..len as usize]),
-                        Span::Insert(bytes) => wire.extend(bytes),
-                    }
-                }
-            }
-            prop_assert!(wire == read);
         }
 
         #[test]
@@ -323,7 +227,7 @@ mod tests {
 
     #[test]
     fn nothing_is_an_error() {
-        let error = data_set(&mut io::empty(), 1, 100, |chunk| Some(chunk.into_buffer())).unwrap_err();
+        let error = Chunks::new(io::empty(), 1, 100).next_chunk().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -73,32 +73,22 @@ impl<'a, T> Pipeline<'a, T> {
         };
         let (id, transfer_syntax) = (self.talk.flights.next_id(), outward.transfer_syntax.clone());
         let fragment = self.association.fragment();
-        let opening = Message::open(outward, item, id, fragment);
-        let mut message = match self.talk.during(opening, &mut self.association.ear, &mut answered).await {
-            Ok(message) => message?,
-            Err(error) => return self.lose(error).await,
-        };
+        let mut message = Message::open(outward, item, id, fragment)?;
         self.talk.current = Some(id);
         let Association { ear, mouth, .. } = &mut *self.association;
         let sending = async {
-            let whole = message.all_but_last(mouth).await?;
-            if whole {
+            if message.all_but_last(mouth).await? {
                 ready.await;
                 message.last(mouth).await?;
             }
-            Ok(whole)
+            Ok(())
         };
         let sent = self.talk.during(sending, ear, &mut answered).await.flatten();
         match sent {
-            // The last PDU may have failed half way: that is no response to wait for.
-            Ok(true) => match message.read().await {
+            Ok(()) => match message.read() {
                 Ok(bytes) => Ok(Gone::Whole(Sent { id, transfer_syntax, bytes })),
                 Err(error) => self.take_back(error, &mut answered).await,
             },
-            Ok(false) => {
-                let error = message.read().await.err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
-                self.take_back(error, &mut answered).await
-            }
             Err(error) => {
                 let last_words = self.talk.listen(&mut self.association.ear, &mut answered);
                 let said = tokio::time::timeout(LAST_WORDS, last_words).await;

@@ -38,9 +38,12 @@ pub struct Item {
 }
 
 impl Item {
-    /// Its data set, from the first byte, with the overlay.
+    /// Its data set, from the first byte, with the overlay. A file that is shorter than it was is found out now.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         let file = File::open(&self.path)?;
+        if file.metadata()?.len() < self.offset.saturating_add(self.length) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was"));
+        }
         let none = Overlay::default();
         let overlay = self.overlay.as_ref().unwrap_or(&none);
         Ok(Box::new(Splice::new(file, self.offset, self.length, &self.need.transfer_syntax, overlay)?))

@@ -1,16 +1,12 @@
 //! The two directions of a connection: what we say, and what the peer says meanwhile. PDUs (PS3.8 section 9.3), no meaning.
 
 use super::association::{AssociationError, MAX_PDU};
-use crate::dataset::splice::Span;
 use crate::dimse::command::MAX_COMMAND;
 use dicom_ul::pdu::{AbortRQSource, PDU_HEADER_SIZE, PDataValue, PDataValueType, Pdu, read_pdu, write_pdu};
-use rustix::net::SendFlags;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Type, reserved, 32-bit length.
@@ -106,57 +102,26 @@ pub(super) struct Mouth {
 }
 
 impl Mouth {
-    /// `timeout`: for each write to be taken.
+    /// `timeout`: for each part of a write to be taken.
     pub(super) fn new(stream: OwnedWriteHalf, timeout: Duration) -> Mouth {
         Mouth { stream, timeout, broken: false }
     }
 
-    /// Sends whole PDUs, already encoded.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), AssociationError> {
+    /// Sends whole PDUs, already encoded. Nothing follows a write that was not finished.
+    pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), AssociationError> {
         let doing = "sending";
-        self.begin(doing)?;
-        within(self.timeout, doing, self.stream.write_all(bytes))
-            .await?
-            .map_err(|source| AssociationError::Io { doing, source })?;
+        let lost = |source| AssociationError::Io { doing, source };
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(lost(ErrorKind::BrokenPipe.into()));
+        }
+        while !bytes.is_empty() {
+            match within(self.timeout, doing, self.stream.write(bytes)).await?.map_err(lost)? {
+                0 => return Err(lost(ErrorKind::WriteZero.into())),
+                taken => bytes = bytes.get(taken..).unwrap_or_default(),
+            }
+        }
         self.broken = false;
         Ok(())
-    }
-
-    /// Before a write: nothing follows one that was not finished.
-    fn begin(&mut self, doing: &'static str) -> Result<(), AssociationError> {
-        match std::mem::replace(&mut self.broken, true) {
-            false => Ok(()),
-            true => Err(AssociationError::Io { doing, source: ErrorKind::BrokenPipe.into() }),
-        }
-    }
-
-    /// Sends a PDU, parts of which lie in `file`: these go from the page cache to the socket without passing through here. The inner
-    /// error is the file's, in the midst of the PDU. Blocks while the disk is read.
-    pub(super) async fn splice(&mut self, pdu: &[Span], file: &File) -> Result<io::Result<()>, AssociationError> {
-        let doing = "sending";
-        self.begin(doing)?;
-        let (timeout, stream) = (self.timeout, self.stream.as_ref());
-        let sending = async {
-            for (n, span) in pdu.iter().enumerate() {
-                match span {
-                    Span::Insert(bytes) => {
-                        // A header goes out in one packet with what it stands before.
-                        let more = if n + 1 < pdu.len() { SendFlags::MORE } else { SendFlags::empty() };
-                        put(stream, bytes, more).await.map_err(|e| (e, false))?;
-                    }
-                    Span::File { offset, len } => put_file(stream, file, *offset, *len).await?,
-                }
-            }
-            Ok(())
-        };
-        match within(timeout, doing, sending).await? {
-            Ok(()) => {
-                self.broken = false;
-                Ok(Ok(()))
-            }
-            Err((error, true)) => Ok(Err(error)),
-            Err((source, false)) => Err(AssociationError::Io { doing, source }),
-        }
     }
 
     pub(super) async fn send(&mut self, pdu: &Pdu) -> Result<(), AssociationError> {
@@ -167,54 +132,6 @@ impl Mouth {
 
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
-    }
-}
-
-async fn put(stream: &TcpStream, mut bytes: &[u8], more: SendFlags) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let sent = ready(stream, || rustix::net::send(stream, bytes, more | SendFlags::NOSIGNAL)).await?;
-        bytes = bytes.get(sent..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// Sends a part of a file. With an error: whether it is the file's.
-async fn put_file(stream: &TcpStream, file: &File, mut offset: u64, len: u64) -> Result<(), (io::Error, bool)> {
-    let end = offset + len;
-    while offset < end {
-        let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
-        let sent = ready(stream, || rustix::fs::sendfile(stream, file, Some(&mut offset), left)).await;
-        match sent {
-            Ok(0) => return Err((io::ErrorKind::UnexpectedEof.into(), true)),
-            Ok(_) => {}
-            Err(error) => {
-                // The system does not say whose it is: these are no disk's.
-                let sockets = [
-                    ErrorKind::BrokenPipe,
-                    ErrorKind::ConnectionReset,
-                    ErrorKind::ConnectionAborted,
-                    ErrorKind::NotConnected,
-                    ErrorKind::TimedOut,
-                    ErrorKind::HostUnreachable,
-                    ErrorKind::NetworkUnreachable,
-                    ErrorKind::NetworkDown,
-                ];
-                let of_file = !sockets.contains(&error.kind());
-                return Err((error, of_file));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Does `act` once the socket takes something.
-async fn ready(stream: &TcpStream, mut act: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match stream.try_io(Interest::WRITABLE, || Ok(act()?)) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            done => return done,
-        }
     }
 }
 

@@ -202,8 +202,8 @@ async fn a_file_that_was_cut_costs_the_others_nothing() {
     assert_eq!(ends.recv().unwrap(), End::Released);
 }
 
-/// A file that is cut while it goes out: the connection ends in the midst of a PDU, and not with an A-ABORT, whose bytes the archive
-/// would take for the rest of that. The others are answered first.
+/// A file that is cut while it goes out: none of its PDUs is begun that cannot be ended, so the association ends with an A-ABORT. The
+/// others are answered first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_fails_half_way_costs_the_others_nothing() {
     let failing: Arc<Mutex<Option<std::fs::File>>> = Arc::default();
@@ -223,7 +223,7 @@ async fn a_file_that_fails_half_way_costs_the_others_nothing() {
     node.config.send(config(&[one(port, "")])).unwrap();
     one_is_dead(&node, &samples).await;
     node.stop().await;
-    assert_eq!([ends.recv().unwrap(), ends.recv().unwrap()], [End::Closed, End::Released]);
+    assert_eq!([ends.recv().unwrap(), ends.recv().unwrap()], [End::Aborted, End::Released]);
 }
 
 /// Four radiographs, the third of so many bytes.
