@@ -18,8 +18,8 @@ const LAST: u8 = 0b10;
 pub struct Chunk {
     buffer: Vec<u8>,
     length: usize,
-    /// One PDU of full size.
-    pdu: usize,
+    /// Bytes of one PDU of full size.
+    pub pdu: usize,
     /// The message ends with this chunk.
     pub last: bool,
 }

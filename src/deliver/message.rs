@@ -93,9 +93,9 @@ impl Message {
     /// # Errors
     /// The connection is lost.
     pub(super) async fn all_but_last(&mut self, mouth: &mut Mouth) -> Result<bool, AssociationError> {
-        mouth.write(&self.command).await?;
+        mouth.write(&self.command, self.command.len()).await?;
         while let Ok(chunk) = &self.next {
-            mouth.write(if chunk.last { chunk.parts().0 } else { chunk.bytes() }).await?;
+            mouth.write(if chunk.last { chunk.parts().0 } else { chunk.bytes() }, chunk.pdu).await?;
             if chunk.last {
                 return Ok(true);
             }
@@ -113,7 +113,7 @@ impl Message {
     /// The connection is lost.
     pub(super) async fn last(&mut self, mouth: &mut Mouth) -> Result<(), AssociationError> {
         match &self.next {
-            Ok(chunk) => mouth.write(chunk.parts().1).await,
+            Ok(chunk) => mouth.write(chunk.parts().1, chunk.pdu).await,
             Err(_) => Ok(()),
         }
     }

@@ -102,23 +102,31 @@ pub(super) struct Mouth {
 }
 
 impl Mouth {
-    /// `timeout`: for each part of a write to be taken.
+    /// `timeout`: for each PDU to be taken.
     pub(super) fn new(stream: OwnedWriteHalf, timeout: Duration) -> Mouth {
         Mouth { stream, timeout, broken: false }
     }
 
-    /// Sends whole PDUs, already encoded. Nothing follows a write that was not finished.
-    pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), AssociationError> {
+    /// Sends whole PDUs, already encoded: as many at once as the system takes, and a `pdu` of so many bytes at least within the timeout.
+    /// Nothing follows a write that was not finished.
+    pub(super) async fn write(&mut self, mut bytes: &[u8], pdu: usize) -> Result<(), AssociationError> {
         let doing = "sending";
         let lost = |source| AssociationError::Io { doing, source };
         if std::mem::replace(&mut self.broken, true) {
             return Err(lost(ErrorKind::BrokenPipe.into()));
         }
         while !bytes.is_empty() {
-            match within(self.timeout, doing, self.stream.write(bytes)).await?.map_err(lost)? {
-                0 => return Err(lost(ErrorKind::WriteZero.into())),
-                taken => bytes = bytes.get(taken..).unwrap_or_default(),
-            }
+            let leave = bytes.len().saturating_sub(pdu.max(1));
+            let writing = async {
+                while bytes.len() > leave {
+                    match self.stream.write(bytes).await? {
+                        0 => return Err(ErrorKind::WriteZero.into()),
+                        taken => bytes = bytes.get(taken..).unwrap_or_default(),
+                    }
+                }
+                Ok(())
+            };
+            within(self.timeout, doing, writing).await?.map_err(lost)?;
         }
         self.broken = false;
         Ok(())
@@ -127,7 +135,7 @@ impl Mouth {
     pub(super) async fn send(&mut self, pdu: &Pdu) -> Result<(), AssociationError> {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).map_err(|e| AssociationError::Protocol(format!("a PDU cannot be encoded: {e}")))?;
-        self.write(&bytes).await
+        self.write(&bytes, bytes.len()).await
     }
 
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
