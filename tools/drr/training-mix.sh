@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Renders the synthetic images of the runs 32 and on (docs/training.md), a part of each kind that training-set.sh renders, and writes their manifests.
 #   DRR_ROOT=BONES tools/drr/training-mix.sh BASE.tsv OUT
-# OUT gets `synthetic_extra/` and `MANIFEST-run32.tsv`, `-run33.tsv`, `-run34.tsv`, `-run35.tsv`, `-run36.tsv` and
-# `-run37.tsv`; the paths of BASE must hold relative to OUT too (link its folders there). BONES holds `atlas.npz`, `skull.npz` and `trunk.npz` as well (README.md says how they are made).
+# OUT gets `synthetic_extra/` and `MANIFEST-run32.tsv` to `MANIFEST-run37.tsv`; the paths of BASE must hold relative to OUT too (link its folders there).
+# BONES holds `atlas.npz`, `skull.npz` and `trunk.npz` as well (README.md says how they are made).
 set -euo pipefail
 base=$(realpath "$1") out=$(realpath -m "$2")
 export DRR_ROOT=$(realpath "${DRR_ROOT:?names the folder of bones}")
@@ -19,6 +19,7 @@ add() {
 render() { python3 -m drr.generate "$extra" "$@" && add "MANIFEST-$1.tsv"; }
 # Thighs with the knee on the film are no good examples of what is no knee.
 unlike() { python3 -m drr.shown "${@:2}" | sed "s#^#$1/#" >>"$out/thighs.txt"; }
+# The list of run `$1`: what is rendered so far, of which seed `$2` and the shares after it leave a part.
 run() { grep -vFf "$out/thighs.txt" "$out/all.tsv" | python3 -m drr.thin "$2" "${@:3}" >"$out/MANIFEST-$1.tsv"; }
 
 render 19000 KNEE_LEAN_ATLAS=450 FEMUR_LEAN_ATLAS=30 LOWERLEG_LEAN_ATLAS=150 ANKLE_LEAN_ATLAS=300 FOOT_LEAN=250 SHOULDER_LEAN=300 CLAVICLE_LEAN=120 \
