@@ -24,6 +24,8 @@ use tracing::warn;
 const POLL: Duration = Duration::from_secs(1);
 /// How long it sleeps at least while series wait for another try: they are due all the time.
 const BREATH: Duration = Duration::from_millis(100);
+/// The ledger is asked no sooner than this after the last time: a sender of small images rings for each of them.
+const LULL: Duration = Duration::from_millis(10);
 /// Series asked for at once.
 const BATCH: usize = 16;
 
@@ -50,6 +52,7 @@ impl DecideStage {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut pauses = Pauses::default();
         while !*stop.borrow() {
+            let asked = tokio::time::Instant::now();
             // Those that wait stand in front: they are not to fill the batch.
             let (jobs, wait) = match self.ledger.series_to_decide(now(), BATCH + pauses.waiting()).await {
                 Ok((jobs, wait)) => (turn(jobs, &pauses), wait),
@@ -69,6 +72,7 @@ impl DecideStage {
                     _ = stop.changed() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
+                tokio::time::sleep_until(asked + LULL).await;
             }
         }
     }

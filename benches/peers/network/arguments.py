@@ -1,6 +1,7 @@
 """What every comparison is asked: how often, which images, and where in memory and on a disk it may write."""
 import argparse
 import contextlib
+import os
 import pathlib
 import shutil
 import tempfile
@@ -39,3 +40,4 @@ def folders(args):
     finally:
         for folder in both:
             shutil.rmtree(folder, ignore_errors=True)
+        os.sync()
