@@ -107,6 +107,9 @@ fn memory_that_is_kept_holds_nothing_of_what_went_before() {
             network.logits(&vec![vec![1e6; size * size]; 5], size).unwrap();
         }
         assert_eq!(network.logits(&images, 50).unwrap(), first, "{}", isa.name());
+        // Memory of more images serves fewer.
+        network.logits(&vec![vec![1e6; 50 * 50]; 40], 50).unwrap();
+        assert_eq!(network.logits(&images, 50).unwrap(), first, "{}", isa.name());
     }
 }
 

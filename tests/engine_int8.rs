@@ -123,9 +123,11 @@ fn batches_threads_and_what_went_before_change_nothing() {
     let images = inputs(6, 19, 64);
     let steps = steps(&folded, &images, 64);
     let whole = WholeNetwork::new(&folded, &steps, 1, Isa::best()).unwrap();
+    let few = whole.logits(&images[..5], 64).unwrap();
     let together = whole.logits(&images, 64).unwrap();
     assert!(difference(&together[..1], &together[1..2]).0 > 1e-3, "all images are one");
     whole.logits(&vec![vec![1e6; 64 * 64]; 19], 64).unwrap();
+    assert_eq!(whole.logits(&images[..5], 64).unwrap(), few, "memory of more images serves fewer");
     whole.logits(&inputs(7, 3, 97), 97).unwrap();
     assert_eq!(whole.logits(&images, 64).unwrap(), together);
     for threads in [1, 2, 3, 7] {

@@ -17,6 +17,8 @@ pub struct Padded<T = f32> {
     rows: usize,
     /// Values of a row with its border.
     line: usize,
+    /// Images in use: the first of those that there is room for.
+    images: usize,
     data: Buffer<T>,
 }
 
@@ -41,12 +43,17 @@ impl<T: Copy + Default> Padded<T> {
     pub fn zeros(images: usize, height: usize, width: usize, channels: usize) -> Padded<T> {
         let filled = |side: usize| side.next_multiple_of(4) + 2;
         let (rows, line) = (filled(height), filled(width) * channels);
-        Padded { height, width, channels, rows, line, data: Buffer::zeros(images * rows * line) }
+        Padded { height, width, channels, rows, line, images, data: Buffer::zeros(images * rows * line) }
     }
 
     /// How many images.
     pub fn images(&self) -> usize {
-        self.data.len() / (self.rows * self.line).max(1)
+        self.images
+    }
+
+    /// From now on as many images, of those that there was room for at first; what is in them is anything.
+    pub fn hold(&mut self, images: usize) {
+        self.images = images.min(self.data.len() / (self.rows * self.line).max(1));
     }
 
     /// Values from a row to the next.
@@ -54,7 +61,7 @@ impl<T: Copy + Default> Padded<T> {
         self.line
     }
 
-    /// All values, borders included.
+    /// All values, borders included, and those of images not in use.
     pub fn data(&self) -> &[T] {
         &self.data
     }
@@ -74,7 +81,7 @@ impl<T: Copy + Default> Padded<T> {
     pub fn bands(&mut self, rows: usize) -> Vec<Band<'_, T>> {
         let Padded { height, width, line, .. } = *self;
         let mut all = Vec::new();
-        for (image, data) in self.data.chunks_exact_mut(self.rows * line).enumerate() {
+        for (image, data) in self.data.chunks_exact_mut(self.rows * line).take(self.images).enumerate() {
             for (i, data) in data[line..(height + 1) * line].chunks_mut(rows * line).enumerate() {
                 all.push(Band { image, first: i * rows, count: data.len() / line, width, line, data });
             }

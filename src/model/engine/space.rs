@@ -41,6 +41,8 @@ struct Stage<T> {
 pub struct Space<T> {
     /// What it is for.
     pub shape: Shape,
+    /// Images that it has room for.
+    most: usize,
     stages: [Stage<T>; STAGES],
     scratch: Vec<Scratch>,
     /// Where the last block's maps are: stage, and which of its outer ones.
@@ -52,12 +54,18 @@ pub struct Space<T> {
 pub struct Spaces<T>(Mutex<Vec<Space<T>>>);
 
 impl<T: Value> Spaces<T> {
-    /// A space of this shape, with its borders at zero.
+    /// A space of this shape, with its borders at zero: one that was in use, if it has room for as many images.
     pub fn take(&self, shape: Shape, isa: Isa, blocks: &[Block<T>]) -> Space<T> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = idle.iter().position(|space| space.shape == shape);
+        let fits =
+            |space: &Space<T>| Shape { images: shape.images, ..space.shape } == shape && space.most >= shape.images;
+        let found = (0..idle.len()).filter(|&i| fits(&idle[i])).min_by_key(|&i| idle[i].most);
         match found {
-            Some(found) => idle.swap_remove(found),
+            Some(found) => {
+                let mut space = idle.swap_remove(found);
+                space.hold(shape.images);
+                space
+            }
             None => {
                 drop(idle);
                 Space::new(shape, isa, blocks)
@@ -65,11 +73,12 @@ impl<T: Value> Spaces<T> {
         }
     }
 
-    /// Keeps a space for the next of its shape; forgets the oldest beyond one for each thread.
+    /// Keeps a space for the next that it has room for; forgets the oldest beyond one for each thread and one for
+    /// all of them at once.
     pub fn put(&self, space: Space<T>) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(space);
-        if idle.len() > rayon::current_num_threads() {
+        if idle.len() > rayon::current_num_threads() + 1 {
             idle.remove(0);
         }
     }
@@ -105,7 +114,14 @@ impl<T: Value> Space<T> {
                 scratch.iter_mut().for_each(|scratch| layer.make_room(isa, images, height, width, scratch));
             }
         }
-        Space { shape, stages, scratch, at: (first, 0) }
+        Space { shape, most: images, stages, scratch, at: (first, 0) }
+    }
+
+    /// From now on for as many images.
+    fn hold(&mut self, images: usize) {
+        self.shape.images = images;
+        let maps = self.stages.iter_mut().flat_map(|stage| stage.outer.iter_mut().chain([&mut stage.inner]));
+        maps.for_each(|maps| maps.hold(images));
     }
 
     /// Runs one block.
