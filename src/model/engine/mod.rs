@@ -14,8 +14,8 @@
 //! registers. Kernels are packed once, when the network is made; maps lie in memory that is kept. A batch is cut into parts of a
 //! few images, and each thread takes parts through the whole network; fewer images than threads share each layer's rows.
 //!
-//! Unsafe code is in the kernels, `simd` and `int8::{dot, wide, width}` alone. Each kernel checks its slices before it goes through them by pointer. The
-//! unit tests compare each way of convolving with the definition on small maps, for whatever finds faults of memory:
+//! Unsafe code is in `simd`, `tile`, `transform`, `pool` and `int8::{dot, wide, width, tile, transform}` alone. Each kernel checks its slices before it
+//! goes through them by pointer. The unit tests compare each way of convolving with the definition on small maps, for whatever finds faults of memory:
 //! - Miri, the portable path: `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib engine`;
 //! - valgrind, without AVX-512: `cargo test --lib --no-run`, then `valgrind --error-exitcode=1` before the binary's name, and
 //!   `engine` behind it;
