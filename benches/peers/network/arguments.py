@@ -40,4 +40,5 @@ def folders(args):
     finally:
         for folder in both:
             shutil.rmtree(folder, ignore_errors=True)
+        # What put_away in nodes.py tells of lasts one minute from here, and five more where the removal is not yet on the disk.
         os.sync()

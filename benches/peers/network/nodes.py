@@ -1,7 +1,6 @@
 """The servers under test, each in a process group of its own."""
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -54,7 +53,6 @@ class Node:
             return s.connect_ex(("127.0.0.1", self.port)) == 0
 
     def __enter__(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         command = self.command()
         self.log = open(self.folder / "log", "wb")
